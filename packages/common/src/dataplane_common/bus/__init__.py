@@ -1,0 +1,22 @@
+"""The bus: everything that speaks NATS, and the only code that imports its client.
+
+`Connection` keeps one supervised connection; `Publisher` sends acknowledged messages through a window;
+`PullConsumer` reads a JetStream consumer; `streams` holds the streams as data.
+"""
+
+from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.consumer import ConsumerConfig, Delivery, PullConsumer
+from dataplane_common.bus.publisher import PubAck, Publisher
+from dataplane_common.bus.streams import ensure_streams, load_streams
+
+__all__ = [
+    "Connection",
+    "ConsumerConfig",
+    "Delivery",
+    "Message",
+    "PubAck",
+    "Publisher",
+    "PullConsumer",
+    "ensure_streams",
+    "load_streams",
+]

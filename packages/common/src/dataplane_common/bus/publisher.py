@@ -1,0 +1,219 @@
+"""Acknowledged publishing through a window, for JetStream.
+
+Flows in: messages with a `Nats-Msg-Id`. Flows out: one future each, resolved by the server's acknowledgement.
+Invariant: what is in flight is at most the window; a message is re-sent, the same bytes, until it is acknowledged
+or refused for good.
+Source: JetStream publish acknowledgement and error codes (NATS ADR-1, ADR-31), no-responders status 503 (ADR-4).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.errors import Permanent, TooLarge, Transient
+from dataplane_common.frame import size_on_wire
+from dataplane_common.lifecycle import cancel
+from dataplane_common.retry import Backoff
+
+#: JetStream's `JSStreamMessageExceedsMaximumErr`: the only answer that the same bytes can never overcome.
+_MESSAGE_EXCEEDS_MAXIMUM = 10054
+#: How often what is in flight is looked at for a missing acknowledgement.
+_RESEND_TICK_S = 0.1
+_BACKOFF = Backoff(initial_s=0.25, max_s=10.0)
+
+
+class PubAck(msgspec.Struct):
+    """The server's word that a message is stored: stream, its sequence, whether it was there already."""
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Answer(msgspec.Struct):
+    error: _ApiError | None = None
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class _InFlight:
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str]
+    settled: "asyncio.Future[PubAck]"
+    attempt: int = 0
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class PublisherCounts:
+    """What a publisher has done, in messages; `payload_bytes` as sent, re-sends included."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    duplicates: int = 0
+    resent: int = 0
+    refused: int = 0
+    payload_bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Publisher:
+    """Publishes to JetStream with at most `window` messages unacknowledged.
+
+    `publish` waits while the window is full: that is the back-pressure. `report` hears one line about each problem.
+    """
+
+    connection: Connection
+    window: int = 32
+    ack_timeout_s: float = 10.0
+    report: Callable[[str], None] = print
+    counts: PublisherCounts = field(default_factory=PublisherCounts)
+    _in_flight: dict[str, _InFlight] = field(default_factory=dict)
+    _slots: asyncio.Semaphore = field(init=False)
+    _busy: asyncio.Event = field(default_factory=asyncio.Event)
+    _next_token: int = 0
+    _task: "asyncio.Task[None] | None" = None
+
+    async def start(self) -> None:
+        """Subscribe to the acknowledgements and begin to watch what is in flight."""
+        self._slots = asyncio.Semaphore(self.window)
+        await self.connection.subscribe(f"{self.connection.inbox}.pub.*", self._on_answer)
+        self.connection.on_ready(self._send_all_again)
+        self._task = asyncio.create_task(self._resend())
+
+    @property
+    def in_flight(self) -> int:
+        """Messages sent and not yet settled."""
+        return len(self._in_flight)
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> "asyncio.Future[PubAck]":
+        """Send a message as soon as the window has room and return the future of its acknowledgement.
+
+        The future raises `TooLarge` when the message can never be stored at its size; it stays pending while the bus
+        is away. The caller may drop it; the message is re-sent all the same.
+        """
+        await self._slots.acquire()
+        settled: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        token = f"{self._next_token:x}"
+        self._next_token += 1
+        entry = _InFlight(subject, payload, headers, settled)
+        self._in_flight[token] = entry
+        self._busy.set()
+        await self._send(token, entry)
+        return settled
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until everything in flight is settled; return False if `timeout_s` passed first."""
+        futures = [entry.settled for entry in self._in_flight.values()]
+        if not futures:
+            return True
+        _, pending = await asyncio.wait(futures, timeout=timeout_s)
+        return not pending
+
+    async def close(self) -> None:
+        """Stop re-sending; what is still in flight stays unsettled, its futures are cancelled."""
+        if self._task is not None:
+            await cancel(self._task)
+        for entry in self._in_flight.values():
+            entry.settled.cancel()
+        self._in_flight.clear()
+
+    async def _send(self, token: str, entry: _InFlight) -> None:
+        limit = self.connection.max_message_bytes
+        if (size := size_on_wire(entry.payload, entry.headers)) > limit:
+            self._refuse(token, TooLarge(f"a message of {size} bytes is above what the server takes ({limit})"))
+            return
+        entry.due = time.monotonic() + self.ack_timeout_s
+        reply = f"{self.connection.inbox}.pub.{token}"
+        try:
+            await self.connection.publish(entry.subject, entry.payload, reply=reply, headers=entry.headers)
+        except TooLarge as error:
+            self._refuse(token, error)
+        except Transient:
+            return  # sent again when the next session starts, or when its time is up
+        else:
+            self.counts.sent += 1
+            self.counts.payload_bytes += len(entry.payload)
+
+    def _on_answer(self, message: Message) -> None:
+        token = message.subject.rpartition(".")[2]
+        entry = self._in_flight.get(token)
+        if entry is None:
+            return
+        problem = read_answer(message.data, message.headers or {})
+        if isinstance(problem, PubAck):
+            self._settle(token, problem)
+        elif isinstance(problem, Permanent):
+            self._refuse(token, problem)
+        else:
+            self._retry_later(entry, f"{entry.subject}: {problem}")
+
+    def _settle(self, token: str, ack: PubAck) -> None:
+        self.counts.acknowledged += 1
+        self.counts.duplicates += ack.duplicate
+        settled = self._forget(token)
+        if not settled.done():
+            settled.set_result(ack)
+
+    def _refuse(self, token: str, error: Permanent) -> None:
+        self.counts.refused += 1
+        settled = self._forget(token)
+        if not settled.done():
+            settled.set_exception(error)
+
+    def _forget(self, token: str) -> "asyncio.Future[PubAck]":
+        self._slots.release()
+        settled = self._in_flight.pop(token).settled
+        if not self._in_flight:
+            self._busy.clear()
+        return settled
+
+    def _retry_later(self, entry: _InFlight, why: str) -> None:
+        entry.due = time.monotonic() + _BACKOFF.delay_s(entry.attempt)
+        entry.attempt += 1
+        self.report(why)
+
+    def _send_all_again(self) -> None:
+        for entry in self._in_flight.values():
+            entry.due = 0.0
+
+    async def _resend(self) -> None:
+        while True:
+            await self._busy.wait()
+            await asyncio.sleep(_RESEND_TICK_S)
+            if not self.connection.is_connected:
+                continue
+            now = time.monotonic()
+            for token, entry in [item for item in self._in_flight.items() if item[1].due <= now]:
+                if token in self._in_flight:
+                    self.counts.resent += 1
+                    await self._send(token, entry)
+
+
+def read_answer(payload: bytes, headers: Mapping[str, str]) -> PubAck | Transient | Permanent:
+    """Say what a publish acknowledgement means: stored, retry, or never."""
+    if headers.get("Status") == "503":
+        return Transient(
+            "no stream takes this subject, or its leader is away; create the streams (dataplane streams apply)"
+        )
+    try:
+        answer = msgspec.json.decode(payload, type=_Answer)
+    except msgspec.MsgspecError as error:
+        return Transient(f"the acknowledgement cannot be read: {error}")
+    if answer.error is None:
+        return PubAck(answer.stream, answer.seq, answer.duplicate)
+    text = f"the stream refused it: {answer.error.description} ({answer.error.err_code})"
+    return TooLarge(text) if answer.error.err_code == _MESSAGE_EXCEEDS_MAXIMUM else Transient(text)

@@ -1,0 +1,67 @@
+"""How one session of the client begins and ends: secrets, TLS, and an end that nothing can hold up.
+
+Flows in: `[nats]`. Flows out: options for the client, texts for a person.
+Invariant: secrets are read anew for each session.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+
+from dataplane_common.config import NatsConfig, read_secret
+from dataplane_common.errors import ConfigError
+
+#: How long a client that is let go may take to close its socket.
+_CLOSE_TIMEOUT_S = 2.0
+
+
+async def let_go(client: Client) -> None:
+    """Close a client within a deadline, whatever its socket does: its own close can wait for a dead peer for ever."""
+    writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001 - there is no public way to abort
+    if writer is not None:
+        writer.transport.abort()
+    closing: Awaitable[None] = client.close()
+    with suppress(nats.errors.Error, OSError, asyncio.TimeoutError, AssertionError):
+        await asyncio.wait_for(closing, _CLOSE_TIMEOUT_S)
+
+
+def credentials(config: NatsConfig) -> dict[str, Any]:
+    """Read credentials from their files, anew for each session, so that a rotated secret is picked up."""
+    found: dict[str, Any] = {"user": config.user}
+    if config.password_file is not None:
+        found["password"] = read_secret(config.password_file)
+    if config.token_file is not None:
+        found["token"] = read_secret(config.token_file)
+    if config.creds_file is not None:
+        found["user_credentials"] = str(config.creds_file)
+    if config.nkey_file is not None:
+        found["nkeys_seed"] = str(config.nkey_file)
+    return found
+
+
+def tls_context(config: NatsConfig) -> ssl.SSLContext | None:
+    """Return the context for TLS, or None where none is configured.
+
+    Raises:
+        ConfigError: a certificate or key cannot be loaded.
+    """
+    if config.tls is None:
+        return None
+    tls = config.tls
+    try:
+        context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+        if tls.cert_file is not None:
+            context.load_cert_chain(str(tls.cert_file), str(tls.key_file) if tls.key_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"nats.tls: a certificate or key cannot be loaded: {error}; check the files") from error
+    return context
+
+
+def text(error: object) -> str:
+    """One line about an error; the client's texts begin with `nats: `, some have none at all."""
+    return str(error).removeprefix("nats: ").strip() or type(error).__name__

@@ -1,0 +1,77 @@
+"""Signals, and how a process of the data plane ends: the only module that imports `signal`.
+
+Flows in: SIGTERM, SIGINT, SIGHUP. Flows out: a `stop` event, a `reload` callback, an exit code.
+Invariant: the first stop signal asks, the second one kills; nothing waits without a deadline.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+
+from dataplane_common.errors import DataPlaneError, ExitCode
+
+#: What a shell reports for a process that a second stop signal ended.
+_KILLED_BY_SECOND_SIGNAL = 128 + signal.SIGTERM
+
+
+def run_service(
+    service: Callable[[asyncio.Event], Coroutine[None, None, int]],
+    *,
+    on_reload: Callable[[], None] | None = None,
+) -> int:
+    """Run `service(stop)` until it returns and give back its exit code.
+
+    The first SIGTERM or SIGINT sets `stop`: the service ends its source and drains up to its own deadline.
+    The second one ends the process at once. SIGHUP calls `on_reload` in the event loop. A `DataPlaneError` that
+    escapes becomes one line on stderr and its exit code.
+    """
+    try:
+        return asyncio.run(_supervise(service, on_reload))
+    except DataPlaneError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.FATAL)
+
+
+async def _supervise(
+    service: Callable[[asyncio.Event], Coroutine[None, None, int]], on_reload: Callable[[], None] | None
+) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask_then_kill() -> None:
+        if stop.is_set():
+            os._exit(_KILLED_BY_SECOND_SIGNAL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask_then_kill)
+    loop.add_signal_handler(signal.SIGHUP, on_reload or (lambda: None))
+    return await service(stop)
+
+
+async def wait_first(*events: asyncio.Event, timeout_s: float | None = None) -> bool:
+    """Wait until one of the events is set; return False if `timeout_s` passed first."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        await cancel(*tasks)
+
+
+async def cancel(*tasks: "asyncio.Task[bool] | asyncio.Task[None]") -> None:
+    """Cancel tasks and wait until they have ended; what they raise while ending is dropped."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def signal_group(process_group: int, *, force: bool = False) -> None:
+    """Ask a process group to end (SIGTERM), or kill it (`force`: SIGKILL); one already gone is no error."""
+    with suppress(ProcessLookupError):
+        os.killpg(process_group, signal.SIGKILL if force else signal.SIGTERM)
