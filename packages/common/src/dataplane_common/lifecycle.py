@@ -75,3 +75,15 @@ def signal_group(process_group: int, *, force: bool = False) -> None:
     """Ask a process group to end (SIGTERM), or kill it (`force`: SIGKILL); one already gone is no error."""
     with suppress(ProcessLookupError):
         os.killpg(process_group, signal.SIGKILL if force else signal.SIGTERM)
+
+
+def pause_group(process_group: int) -> None:
+    """Freeze a process group (SIGSTOP): its connections stay open and nothing answers on them."""
+    with suppress(ProcessLookupError):
+        os.killpg(process_group, signal.SIGSTOP)
+
+
+def resume_group(process_group: int) -> None:
+    """Let a frozen process group go on (SIGCONT); one that runs already does not notice."""
+    with suppress(ProcessLookupError):
+        os.killpg(process_group, signal.SIGCONT)
