@@ -38,8 +38,13 @@ class NatsServer(LocalService):
         max_payload_bytes: int = _DEFAULT_MAX_PAYLOAD_BYTES,
         extra: str = "",
     ) -> None:
-        ports = {"client": port, "monitor": monitor_port}
-        super().__init__("nats-server", directory, wished_ports=ports, ready_timeout_s=_READY_TIMEOUT_S)
+        super().__init__(
+            "nats-server",
+            directory,
+            wished_ports={"client": port, "monitor": monitor_port},
+            ready_timeout_s=_READY_TIMEOUT_S,
+            log_file=directory / "nats-server.log",
+        )
         self.log_file = directory / "nats-server.log"
         self.config_file = directory / "nats-server.conf"
         self.max_payload_bytes = max_payload_bytes

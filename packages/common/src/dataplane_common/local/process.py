@@ -22,6 +22,7 @@ from dataplane_common.local.account import Account
 _KILL_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _TAIL_LINES = 8
+_TAIL_BYTES = 8 * 1024
 #: What a child keeps of our environment; our own settings would override the configuration written for it.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 #: Children of this process, so that they are reaped as soon as they end.
@@ -48,11 +49,13 @@ class Launch:
 class ManagedProcess:
     """One named process in a folder: `<name>.out` has its output, `<name>.process.json` remembers it.
 
+    `log_file` is where the program itself writes to, if it does: its last words may be there.
     Two objects of the same name and folder, also in two processes, mean the same process.
     """
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, log_file: Path | None = None) -> None:
         self.name = name
+        self.log_file = log_file
         self.output = directory / f"{name}.out"
         self._record_file = directory / f"{name}.process.json"
 
@@ -147,10 +150,10 @@ class ManagedProcess:
             lifecycle.resume_group(pid)
 
     def last_lines(self) -> str:
-        """Return where its output is and its last lines, for a message."""
-        with suppress(OSError):
-            lines = [line for line in self.output.read_text(errors="replace").splitlines() if line.strip()]
-            return "\n  ".join([f"the end of {self.output}:", *(lines[-_TAIL_LINES:] or ["(nothing)"])])
+        """Return its last lines and which file they are of, for a message."""
+        for file in (self.output, self.log_file):
+            if file is not None and (lines := _tail(file)):
+                return "\n  ".join([f"the end of {file}:", *lines])
         return f"no output in {self.output}"
 
     def _spawn(self, launch: Launch) -> "subprocess.Popen[bytes]":
@@ -186,3 +189,11 @@ class ManagedProcess:
             time.sleep(_POLL_S)
         self._reaped()
         return True
+
+
+def _tail(file: Path) -> list[str]:
+    with suppress(OSError), file.open("rb") as handle:
+        handle.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+        lines = handle.read().decode(errors="replace").splitlines()
+        return [line for line in lines if line.strip()][-_TAIL_LINES:]
+    return []

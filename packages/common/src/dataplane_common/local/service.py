@@ -24,10 +24,18 @@ class LocalService(ABC):
     has those that were taken by somebody else.
     """
 
-    def __init__(self, name: str, directory: Path, *, wished_ports: dict[str, int], ready_timeout_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        *,
+        wished_ports: dict[str, int],
+        ready_timeout_s: float,
+        log_file: Path | None = None,
+    ) -> None:
         self.name = name
         self.directory = directory
-        self.process = ManagedProcess(name, directory)
+        self.process = ManagedProcess(name, directory, log_file)
         self.moved: list[Port] = []
         self._wished_ports = wished_ports
         self._ready_timeout_s = ready_timeout_s
