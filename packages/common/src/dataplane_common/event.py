@@ -101,30 +101,25 @@ def _copy(envelope: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: dict[str, str]) -> None:
-    """Set `target[name]`, descending into objects; what cannot stay there goes to `displaced` under its path."""
+    """Set `target[name]`, descending into objects; what cannot stay there goes to `displaced` under its path.
+
+    A dotted name is the same as nested objects, as Elasticsearch reads it.
+    """
     if path in _ENVELOPE_ONLY or _BAD_NAME.search(name):
         displaced.update(_flat(path, value))
         return
+    head, dot, rest = name.partition(".")
+    if dot:
+        name, value, path = head, {rest: value}, path[: -len(rest) - 1]
     present = target.get(name)
     if isinstance(value, Mapping) and (present is None or isinstance(present, dict)):
         inner = target.setdefault(name, {}) if present is None else present
         for key, item in value.items():
             _put(inner, str(key), item, f"{path}.{key}", displaced)
-    elif present is None and not _shadows(target, name):
+    elif present is None:
         target[name] = _clean(value)
     else:
         displaced.update(_flat(path, value))
-
-
-def _shadows(target: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a dotted name says again what an object of the document already says (`host.name`)."""
-    head, dot, rest = name.partition(".")
-    if not dot:
-        return False
-    inner = target.get(head)
-    if isinstance(inner, Mapping):
-        return rest in inner or _shadows(inner, rest) or rest.split(".")[0] in inner
-    return inner is not None
 
 
 def _clean(value: Any) -> Any:

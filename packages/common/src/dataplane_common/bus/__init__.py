@@ -7,7 +7,7 @@
 from dataplane_common.bus.connection import Connection, Message
 from dataplane_common.bus.consumer import ConsumerConfig, Delivery, PullConsumer
 from dataplane_common.bus.publisher import PubAck, Publisher
-from dataplane_common.bus.streams import ensure_streams, load_streams
+from dataplane_common.bus.streams import ensure_streams, load_streams, stream_for
 
 __all__ = [
     "Connection",
@@ -19,4 +19,5 @@ __all__ = [
     "PullConsumer",
     "ensure_streams",
     "load_streams",
+    "stream_for",
 ]

@@ -20,8 +20,6 @@ from dataplane_common.lifecycle import cancel
 
 __all__ = ["ConsumerConfig", "Delivery", "PullConsumer"]
 
-#: Two requests overlap, so that the server never waits for us between them.
-_SLOTS = 2
 #: A request lives this long on the server; half of ADR-37's default, so that a lost one is short.
 _EXPIRES_S = 30.0
 #: The server says every so often that a request is alive; after two silent periods it counts as lost.
@@ -30,6 +28,8 @@ _HEARTBEAT_S = 5.0
 _RETRY_S = 1.0
 _NS = 1_000_000_000
 _DELETED = ("consumer deleted", "no responders", "stream not found", "consumer not found")
+#: Statuses that end a request because it was served.
+_COMPLETED = ("maxbytes", "batch completed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,12 @@ class ConsumerConfig:
         return {"stream_name": self.stream, "config": config}
 
 
-@dataclass(slots=True)
-class _Pull:
-    """One outstanding request and when it was last heard of."""
-
-    number: int
-    remaining: int = 0
-    heard_at: float = 0.0
-    again_at: float = 0.0
-
-
 @dataclass(slots=True, eq=False)
 class PullConsumer:
     """Pulls deliveries while they are taken: a reader that does not call `fetch` stops the stream.
 
-    `max_messages` and `max_bytes` bound one request. A consumer that was deleted is created again.
+    `max_messages` and `max_bytes` bound one request, of which two overlap. Deliveries come in the order of the stream,
+    repeats of what was not settled aside. A consumer that was deleted is created again.
     """
 
     connection: Connection
@@ -83,19 +74,20 @@ class PullConsumer:
     max_messages: int = 5_000
     max_bytes: int = 4 * 1024 * 1024
     report: Callable[[str], None] = print
-    _pulls: list[_Pull] = field(default_factory=list)
     _buffer: list[Delivery] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _missing: bool = True
+    _expected: int = 0
+    _heard_at: float = 0.0
+    _again_at: float = 0.0
+    _requests: int = 0
+    _is_missing: bool = True
+    _is_paused: bool = False
+    _refilling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _watch_task: "asyncio.Task[None] | None" = None
-    _paused: bool = False
 
     async def start(self) -> None:
-        """Subscribe to the inboxes of the requests; the consumer is created as soon as the server is there."""
-        for number in range(_SLOTS):
-            pull = _Pull(number)
-            self._pulls.append(pull)
-            await self.connection.subscribe(self._inbox(number), self._handler(pull))
+        """Subscribe to the inbox of the requests; the consumer is created as soon as the server is there."""
+        await self.connection.subscribe(f"{self._inbox}.*", self._on_message)
         self.connection.on_ready(self._begin_anew)
         self._watch_task = asyncio.create_task(self._watch())
 
@@ -114,11 +106,11 @@ class PullConsumer:
 
     def pause(self) -> None:
         """Send no further requests until `resume`; what was asked for may still arrive."""
-        self._paused = True
+        self._is_paused = True
 
     def resume(self) -> None:
         """Send requests again."""
-        self._paused = False
+        self._is_paused = False
 
     async def close(self) -> None:
         """Stop pulling. What was delivered and not settled is delivered again after `ack_wait_s`, to anyone."""
@@ -130,84 +122,86 @@ class PullConsumer:
         taken, self._buffer = self._buffer, []
         return taken
 
-    def _inbox(self, number: int) -> str:
-        return f"{self.connection.inbox}.pull.{self.config.durable}.{number}"
+    @property
+    def _inbox(self) -> str:
+        return f"{self.connection.inbox}.pull.{self.config.durable}"
 
-    def _handler(self, pull: _Pull) -> Callable[[Message], None]:
-        def handle(message: Message) -> None:
-            pull.heard_at = time.monotonic()
-            if message.reply.startswith("$JS.ACK."):
-                pull.remaining -= 1
-                self._buffer.append(Delivery(message, self.connection))
-                self._arrived.set()
-            else:
-                self._on_status(pull, message.headers or {})
+    @property
+    def _name(self) -> str:
+        return f"{self.config.stream}/{self.config.durable}"
 
-        return handle
+    def _on_message(self, message: Message) -> None:
+        self._heard_at = time.monotonic()
+        if message.reply.startswith("$JS.ACK."):
+            self._expected -= 1
+            self._buffer.append(Delivery(message, self.connection))
+            self._arrived.set()
+        else:
+            self._on_status(message.headers or {})
 
-    def _on_status(self, pull: _Pull, headers: Mapping[str, str]) -> None:
+    def _on_status(self, headers: Mapping[str, str]) -> None:
         """End or keep a request by the status that the server sent for it."""
         status, text = headers.get("Status", ""), headers.get("Description", "").lower()
         if status == "100":
             return
-        pull.remaining = 0
+        self._expected -= int(headers.get("Nats-Pending-Messages", self._expected))
         if status == "503" or any(sign in text for sign in _DELETED):
-            self._missing = True
-        if status in {"503", "409"} and "maxbytes" not in text and "batch completed" not in text:
-            pull.again_at = time.monotonic() + _RETRY_S
-            self.report(f"pull from {self.config.stream}/{self.config.durable}: {status} {text}".rstrip())
+            self._is_missing = True
+        if status in {"503", "409"} and not any(sign in text for sign in _COMPLETED):
+            self._postpone(f"{status} {text}".strip())
 
     def _begin_anew(self) -> None:
         """Forget the requests of the old session."""
-        for pull in self._pulls:
-            pull.remaining = 0
-            pull.again_at = 0.0
-        self._missing = True
+        self._expected = 0
+        self._again_at = 0.0
+        self._is_missing = True
 
     async def _watch(self) -> None:
         """Keep requests out while the reader takes what they bring; notice those that were lost."""
         while True:
             await asyncio.sleep(_RETRY_S / 4)
-            silent_since = time.monotonic() - 2 * _HEARTBEAT_S
-            for pull in self._pulls:
-                if pull.remaining > 0 and pull.heard_at < silent_since:
-                    pull.remaining = 0
-                    self.report(f"pull from {self.config.stream}/{self.config.durable}: no heartbeat, asking again")
+            if self._expected > 0 and self._heard_at < time.monotonic() - 2 * _HEARTBEAT_S:
+                self._expected = 0
+                self.report(f"consumer {self._name}: no heartbeat from the server, asking again")
             if not self._buffer:
                 await self._refill()
 
     async def _refill(self) -> None:
-        if self._paused or not self.connection.is_connected:
+        """Have between one and two requests' worth of messages on their way."""
+        if self._is_paused or not self.connection.is_connected or self._again_at > time.monotonic():
             return
+        if self._refilling.locked():
+            return  # one that waits for the consumer's creation will ask for all of us
+        async with self._refilling:
+            await self._ask_for_more()
+
+    async def _ask_for_more(self) -> None:
         try:
-            if self._missing:
+            if self._is_missing:
+                self._is_missing = False
                 await create_consumer(self.connection, self.config)
-                self._missing = False
-            for pull in self._pulls:
-                if pull.remaining <= 0 and pull.again_at <= time.monotonic():
-                    await self._request(pull)
+            while self._expected < self.max_messages:
+                await self._request()
         except Transient as error:
-            self._postpone()
-            self.report(f"consumer {self.config.stream}/{self.config.durable}: {error}")
+            self._is_missing = True
+            self._postpone(str(error))
 
-    def _postpone(self) -> None:
-        for pull in self._pulls:
-            pull.again_at = time.monotonic() + _RETRY_S
+    def _postpone(self, why: str) -> None:
+        self._again_at = time.monotonic() + _RETRY_S
+        self.report(f"consumer {self._name}: {why}")
 
-    async def _request(self, pull: _Pull) -> None:
+    async def _request(self) -> None:
         body = {
             "batch": self.max_messages,
             "max_bytes": self.max_bytes,
             "expires": int(_EXPIRES_S * _NS),
             "idle_heartbeat": int(_HEARTBEAT_S * _NS),
         }
-        pull.remaining = self.max_messages
-        pull.heard_at = time.monotonic()
-        await self.connection.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self.config.stream}.{self.config.durable}",
-            msgspec.json.encode(body),
-            reply=self._inbox(pull.number),
-        )
+        self._expected = max(0, self._expected) + self.max_messages
+        self._heard_at = time.monotonic()
+        self._requests += 1
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.config.stream}.{self.config.durable}"
+        await self.connection.publish(subject, msgspec.json.encode(body), reply=f"{self._inbox}.{self._requests:x}")
 
 
 async def create_consumer(connection: Connection, config: ConsumerConfig) -> None:

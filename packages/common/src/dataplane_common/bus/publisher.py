@@ -84,6 +84,7 @@ class Publisher:
     _in_flight: dict[str, _InFlight] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(init=False)
     _busy: asyncio.Event = field(default_factory=asyncio.Event)
+    last_problem: str = ""
     _next_token: int = 0
     _task: "asyncio.Task[None] | None" = None
 
@@ -122,6 +123,11 @@ class Publisher:
             return True
         _, pending = await asyncio.wait(futures, timeout=timeout_s)
         return not pending
+
+    def give_up(self, subject: str, why: Permanent) -> None:
+        """Refuse what is in flight for a subject that the server forbids, compared without case as its error has it."""
+        for token in [token for token, entry in self._in_flight.items() if entry.subject.lower() == subject.lower()]:
+            self._refuse(token, why)
 
     async def close(self) -> None:
         """Stop re-sending; what is still in flight stays unsettled, its futures are cancelled."""
@@ -184,6 +190,7 @@ class Publisher:
     def _retry_later(self, entry: _InFlight, why: str) -> None:
         entry.due = time.monotonic() + _BACKOFF.delay_s(entry.attempt)
         entry.attempt += 1
+        self.last_problem = why
         self.report(why)
 
     def _send_all_again(self) -> None:

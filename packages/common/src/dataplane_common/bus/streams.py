@@ -97,6 +97,18 @@ async def stream_info(connection: Connection, name: str) -> dict[str, Any] | Non
     raise Transient(f"stream {name}: {error.get('description')} ({error.get('err_code')})")
 
 
+async def stream_for(connection: Connection, subject: str) -> str | None:
+    """Return the name of the stream that stores a subject, or None.
+
+    Raises:
+        Transient: the server does not answer.
+    """
+    body = msgspec.json.encode({"subject": subject})
+    answer = msgspec.json.decode(await connection.request("$JS.API.STREAM.NAMES", body))
+    names = answer.get("streams") or []
+    return str(names[0]) if names else None
+
+
 async def _create(connection: Connection, stream: StreamConfig) -> None:
     body = msgspec.json.encode(stream.as_api())
     answer = msgspec.json.decode(await connection.request(f"$JS.API.STREAM.CREATE.{stream.name}", body))

@@ -1,0 +1,74 @@
+"""The tailer's account: what each source has accepted and what of it is acknowledged, published as ledgers.
+
+Flows in: open and finished files. Flows out: messages on one ledger subject. Invariant: counts are derived
+from positions, so they cannot drift from what was sent.
+"""
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dataplane_common.bus import Publisher
+from dataplane_common.event import timestamp
+from dataplane_common.frame import MSG_ID
+from dataplane_common.ledger import SourceAccount, encode_messages
+from dataplane_common.taxonomy import ledger_subject
+from dataplane_tailer import __version__
+from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.file import TailedFile
+
+_AGENT = "tailer"
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """Publishes the accounts that changed since they were last published."""
+
+    config: TailerConfig
+    publisher: Publisher
+    _finished: list[SourceAccount] = field(default_factory=list)
+    _published: dict[str, bytes] = field(default_factory=dict)
+    finished_events: int = 0
+
+    def finish(self, file: TailedFile) -> None:
+        """Take a source's last account."""
+        account = self.account_of(file)
+        account.final = True
+        self._finished.append(account)
+        self.finished_events += account.acknowledged
+
+    def account_of(self, file: TailedFile) -> SourceAccount:
+        """Return a source's account now."""
+        record = file.record
+        acknowledged = file.positions.resolved.sequence
+        return SourceAccount(
+            source=record.source,
+            dataset=record.dataset,
+            namespace=self.config.namespace,
+            host=self.config.host,
+            path=record.path,
+            inode=record.inode,
+            head_hash=record.head_digest or None,
+            accepted=file.sequence,
+            acknowledged=acknowledged,
+            in_flight=file.sequence - acknowledged,
+            last_sequence=file.sequence,
+            first_at=record.first_at,
+            last_at=record.last_at,
+        )
+
+    async def publish(self, files: Iterable[TailedFile]) -> None:
+        """Publish the accounts of all sources that changed."""
+        current = [*(self.account_of(file) for file in files), *self._finished]
+        changed = [account for account in current if self._published.get(account.source) != _key(account)]
+        subject = ledger_subject(self.config.namespace, self.config.host, _AGENT)
+        limit = self.publisher.connection.max_message_bytes // 2
+        for payload in encode_messages(_AGENT, __version__, timestamp(time.time()), changed, limit):
+            await self.publisher.publish(subject, payload, {MSG_ID: f"ledger-{secrets.token_hex(8)}"})
+        self._finished.clear()
+        self._published = {account.source: _key(account) for account in current if not account.final}
+
+
+def _key(account: SourceAccount) -> bytes:
+    return f"{account.accepted} {account.acknowledged} {account.path} {account.final}".encode()

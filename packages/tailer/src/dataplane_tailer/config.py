@@ -1,0 +1,100 @@
+"""The tailer's configuration: `tailer.toml` as one frozen struct.
+
+Flows in: the layers of `dataplane_common.config`. Flows out: a `TailerConfig` whose every value is usable.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from dataplane_common import config
+from dataplane_common.config import NatsConfig, TelemetryConfig
+from dataplane_common.errors import ConfigError
+from dataplane_common.taxonomy import check_token
+
+PARSERS = ("plain", "json")
+
+
+def default_state_dir() -> Path:
+    """Return where the state of a configured tailer lives: `/var/lib/dataplane-tailer` as root."""
+    return config.state_root().with_name("dataplane-tailer")
+
+
+class DeliveryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[delivery]`: how lines become frames and how long things may take.
+
+    `linger_ms` is the wait from a file's change to its read; `idle_flush_ms` how long an unterminated last line may
+    rest before it is sent as it is; `max_line_bytes` where a line is split into pieces.
+    """
+
+    linger_ms: int = 100
+    compression: Literal["zstd", "none"] = "zstd"
+    window_frames: int = 32
+    ack_timeout_s: float = 10.0
+    idle_flush_ms: int = 5_000
+    max_line_bytes: int = 128 * 1024
+    rescan_ms: int = 5_000
+    close_rotated_after_ms: int = 30_000
+    grace_s: float = 10.0
+
+
+class InputConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[[inputs]]`: which files, and what their lines are."""
+
+    paths: tuple[str, ...]
+    dataset: str
+    exclude: tuple[str, ...] = ()
+    parser: str = "plain"
+    start_at: Literal["beginning", "end"] = "beginning"
+    fields: dict[str, Any] = {}
+
+
+class TailerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that `dataplane-tailer run` needs."""
+
+    inputs: tuple[InputConfig, ...]
+    namespace: str = "default"
+    host: str = msgspec.field(default_factory=config.host_name)
+    state_dir: Path = msgspec.field(default_factory=default_state_dir)
+    nats: NatsConfig = NatsConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+
+
+def load(file: Path | None, overrides: Mapping[str, Any]) -> TailerConfig:
+    """Read and check the configuration.
+
+    Raises:
+        ConfigError: it cannot be used; the text says which key, what is wrong with it and what to write instead.
+    """
+    return config.load(TailerConfig, file, overrides, check=_check)
+
+
+def _check(loaded: TailerConfig) -> None:
+    check_token("namespace", loaded.namespace)
+    if not loaded.inputs:
+        raise ConfigError("inputs: nothing to read; add an [[inputs]] table with paths and dataset")
+    for number, entry in enumerate(loaded.inputs):
+        _check_input(f"inputs.{number}", entry)
+    for key in ("linger_ms", "window_frames", "max_line_bytes", "rescan_ms"):
+        _check_positive(loaded.delivery, key)
+
+
+def _check_input(where: str, entry: InputConfig) -> None:
+    check_token(f"{where}.dataset", entry.dataset)
+    if not entry.paths:
+        raise ConfigError(f"{where}.paths: empty; name at least one file or pattern")
+    if entry.parser not in PARSERS:
+        raise ConfigError(f'{where}.parser: "{entry.parser}" is not known; choose one of {", ".join(PARSERS)}')
+    for path in entry.paths:
+        if not os.path.isabs(path):  # noqa: PTH117 - a pattern, not a path
+            raise ConfigError(f'{where}.paths: "{path}" is relative; write it from the root: /…/{path}')
+
+
+def _check_positive(delivery: DeliveryConfig, key: str) -> None:
+    lowest = 0 if key == "linger_ms" else 1
+    if (value := getattr(delivery, key)) < lowest:
+        raise ConfigError(f"delivery.{key}: {value} is too small; at least {lowest}")

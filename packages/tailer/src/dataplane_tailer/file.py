@@ -1,0 +1,116 @@
+"""One open file and how far it is read: a generation of a path, which is one source.
+
+Flows in: what the state remembers and what the disk holds. Flows out: a position to read from. Invariant: `offset` and
+`sequence` only grow, except by `rewind` to the checkpoint.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dataplane_tailer.config import InputConfig
+from dataplane_tailer.identity import FileKey, Head, guard_of, has_head, head_of
+from dataplane_tailer.positions import Positions
+from dataplane_tailer.render import Origin, Render
+from dataplane_tailer.state import Boundary, SourceRecord
+
+
+@dataclass(slots=True, eq=False)
+class TailedFile:
+    """An open file. Times are monotonic seconds; `gone_at` is set when its path no longer leads to it."""
+
+    descriptor: int
+    record: SourceRecord
+    origin: Origin
+    render: Render
+    entry: InputConfig
+    positions: Positions
+    replay_until: int = 0
+    offset: int = 0
+    sequence: int = 0
+    guard: bytes = b""
+    boundaries: dict[int, Boundary] = field(default_factory=dict)
+    line_start: int = 0
+    piece: int = 0
+    was_flushed: bool = False
+    size_seen: int = 0
+    grown_at: float = 0.0
+    gone_at: float | None = None
+    split_limit: int | None = None
+    last_error: str = ""
+
+    @property
+    def key(self) -> FileKey:
+        """What the file system calls this file."""
+        return FileKey(self.record.device, self.record.inode)
+
+    @property
+    def path(self) -> str:
+        """Where the file was last seen."""
+        return self.record.path
+
+    def size(self) -> int:
+        """Return the file's size now.
+
+        Raises:
+            OSError: the file system does not answer.
+        """
+        return os.fstat(self.descriptor).st_size
+
+    def note_size(self, now_s: float) -> int:
+        """Look at the size, remember when it last changed, and return it."""
+        size = self.size()
+        if size != self.size_seen:
+            self.size_seen, self.grown_at = size, now_s
+        return size
+
+    def advance(self, end: int, events: int, tail: bytes) -> None:
+        """Move behind what was read; `tail` is the last bytes of it."""
+        self.guard = (self.guard + tail)[-64:]
+        self.offset = end
+        self.sequence += events
+
+    def pass_boundary(self, boundary: Boundary) -> None:
+        """Take over what a boundary that was just passed says about the bytes behind it."""
+        self.was_flushed = boundary.piece == 0
+        in_line = boundary.piece > 0 and not boundary.ends_line
+        self.piece = boundary.piece if in_line else 0
+        self.line_start = boundary.line_start if in_line else 0
+
+    def rewind(self, boundaries: Iterable[Boundary]) -> None:
+        """Go back to the checkpoint: all behind it is read and sent again, acknowledgements on their way are void."""
+        self.positions = Positions(self.positions.resolved)
+        self.offset, self.sequence = self.positions.resolved
+        self.guard = guard_of(self.descriptor, self.offset)
+        self._enter(boundaries)
+
+    def _enter(self, boundaries: Iterable[Boundary]) -> None:
+        """Set what the stored boundaries say about the place that was just gone to."""
+        self.boundaries = {boundary.start: boundary for boundary in boundaries}
+        self.line_start = self.piece = 0
+        self.was_flushed = False
+        for boundary in self.boundaries.values():
+            if boundary.end == self.offset:
+                self.pass_boundary(boundary)
+
+    def checkpoint(self) -> SourceRecord:
+        """Bring the record up to date with what is acknowledged, and return it."""
+        record = self.record
+        record.offset, record.sequence = self.positions.resolved
+        record.guard = guard_of(self.descriptor, record.offset).hex()
+        if record.head_length < (head := head_of(self.descriptor)).length:
+            record.head_length, record.head_digest = head
+        return record
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self.descriptor)
+
+
+def is_same(descriptor: int, record: SourceRecord) -> bool:
+    """Tell whether an open file still is the generation of a record: same head, same bytes at the checkpoint."""
+    if os.fstat(descriptor).st_size < record.offset:
+        return False
+    if not has_head(descriptor, Head(record.head_length, record.head_digest)):
+        return False
+    return guard_of(descriptor, record.offset).hex() == record.guard

@@ -1,0 +1,214 @@
+"""The tailer's flow: discover → read → frame → publish → checkpoint.
+
+Flows in: a configuration. Flows out: acknowledged frames and a state that says so. Invariant: `step()` reads at most
+one chunk of each file that is due; the publisher's window is the only back-pressure, discovery goes on meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from dataplane_common.bus import Connection, Publisher
+from dataplane_common.frame import FrameEncoder
+from dataplane_common.lifecycle import cancel, wait_first
+from dataplane_common.telemetry import get_logger
+from dataplane_tailer import watch
+from dataplane_tailer.account import Account
+from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.discover import folders
+from dataplane_tailer.file import TailedFile
+from dataplane_tailer.read import Rewritten
+from dataplane_tailer.ship import Shipper
+from dataplane_tailer.state import State
+from dataplane_tailer.tracker import Tracker
+
+#: How often acknowledged positions are written to the state: one synced write a second at the most.
+_CHECKPOINT_INTERVAL_S = 1.0
+#: How often changed accounts are published.
+_LEDGER_INTERVAL_S = 10.0
+#: Rescans that changes call for come no closer together than this.
+_RESCAN_PAUSE_S = 0.25
+#: A file that could not be read is tried again after this.
+_RETRY_READ_S = 5.0
+#: How long the last account may take on the way out.
+_LAST_LEDGER_S = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Tailer:
+    """One running tailer. Build it with `create`, start it, call `step` or `run`, close it."""
+
+    config: TailerConfig
+    state: State
+    connection: Connection
+    publisher: Publisher
+    tracker: Tracker
+    shipper: Shipper
+    account: Account
+    dirty: set[TailedFile] = field(default_factory=set)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    rescan_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        """Connect in the background and open what is there."""
+        self.connection.start()
+        await self.publisher.start()
+        self.tracker.resume()
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Ship until `stop` is set, then drain; return whether everything sent was acknowledged in the grace period."""
+        loops: list[Callable[[asyncio.Event], Awaitable[None]]] = [
+            self._watch, self._rescan, self._ship, self._checkpoint, self._publish_ledger
+        ]  # fmt: skip
+        tasks = [asyncio.ensure_future(loop(stop)) for loop in loops]
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            stop.set()
+            await cancel(stopping, *tasks)
+        return await self.publisher.drain(self.config.delivery.grace_s)
+
+    async def step(self, *, flush: bool = False) -> bool:
+        """Read at most one chunk of each file that is due, in turn; return whether there was any."""
+        now_s = time.monotonic()
+        moved = False
+        for file in [file for file, due_s in self.tracker.due.items() if due_s <= now_s]:
+            self.tracker.due.pop(file, None)
+            moved |= await self._step_file(file, flush=flush)
+        return moved
+
+    async def close(self) -> None:
+        """Write the last checkpoint and the last account, and let everything go."""
+        self._save_checkpoints()
+        if self.connection.is_connected:
+            await self.account.publish(self.tracker.files.values())
+            await self.publisher.drain(_LAST_LEDGER_S)
+        await self.publisher.close()
+        await self.connection.close()
+        self.state.close()
+
+    async def _step_file(self, file: TailedFile, *, flush: bool) -> bool:
+        try:
+            now_s = time.monotonic()
+            file.note_size(now_s)
+            is_idle = now_s - file.grown_at >= self._idle_flush_s
+            moved = await self.shipper.step(file, flush=flush or is_idle)
+        except Rewritten:
+            self.tracker.begin_generation(file)
+            return True
+        except OSError as error:
+            self._read_failed(file, error)
+            return False
+        if moved:
+            self.tracker.mark(file, 0.0)
+        elif file.size_seen > file.offset and not is_idle:
+            self.tracker.mark(file, self._idle_flush_s)
+        return moved
+
+    @property
+    def _idle_flush_s(self) -> float:
+        return self.config.delivery.idle_flush_ms / 1000
+
+    def _read_failed(self, file: TailedFile, error: OSError) -> None:
+        file.last_error = error.strerror or str(error)
+        get_logger("read").error("file.unreadable", path=file.path, error=file.last_error)
+        self.tracker.mark(file, _RETRY_READ_S)
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Turn notifications into due files; without them the rescans have to do."""
+        while not stop.is_set():
+            watched = folders(self.config.inputs)
+            ended = asyncio.Event()
+            reviewer = asyncio.ensure_future(self._review_folders(watched, ended))
+            try:
+                if watched:
+                    async for changed in watch.changes(watched, ended):
+                        self._note_changes(changed)
+                await ended.wait()
+            except OSError as error:
+                get_logger("watch").warning("watch.unavailable", error=str(error), remedy="raise fs.inotify limits")
+                await ended.wait()
+            finally:
+                ended.set()
+                await cancel(reviewer)
+
+    async def _review_folders(self, watched: dict[str, bool], ended: asyncio.Event) -> None:
+        """Return when the folders to watch are no longer these, and end the watch."""
+        while folders(self.config.inputs) == watched:
+            await wait_first(ended, timeout_s=self.config.delivery.rescan_ms / 1000)
+        ended.set()
+
+    def _note_changes(self, changed: watch.Changed) -> None:
+        self.tracker.mark_paths(changed.modified, self.config.delivery.linger_ms / 1000)
+        if any(self.tracker.concerns(path) for path in changed.listed):
+            self.rescan_wanted.set()
+        self.wake.set()
+
+    async def _rescan(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await wait_first(self.rescan_wanted, stop, timeout_s=self.config.delivery.rescan_ms / 1000)
+            self.rescan_wanted.clear()
+            self.tracker.rescan()
+            self.wake.set()
+            await asyncio.sleep(_RESCAN_PAUSE_S)
+
+    async def _ship(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            self.wake.clear()
+            await self.step()
+            soonest_s = min(self.tracker.due.values(), default=float("inf")) - time.monotonic()
+            if soonest_s > 0:
+                await wait_first(self.wake, stop, timeout_s=min(soonest_s, 60.0))
+
+    async def _checkpoint(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await wait_first(stop, timeout_s=_CHECKPOINT_INTERVAL_S)
+            self._save_checkpoints()
+
+    def _save_checkpoints(self) -> None:
+        files = [file for file in self.dirty if not file.record.is_final]
+        self.dirty.clear()
+        if files:
+            self.state.save([file.checkpoint() for file in files])
+
+    async def _publish_ledger(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await wait_first(stop, timeout_s=_LEDGER_INTERVAL_S)
+            if self.connection.is_connected:
+                await self.account.publish(self.tracker.files.values())
+
+
+def create(config: TailerConfig) -> Tailer:
+    """Put a tailer together; call within the event loop.
+
+    Raises:
+        Fatal: its state cannot be used.
+    """
+    bus_log, log = get_logger("bus"), get_logger("tailer")
+    state = State(config.state_dir)
+    connection = Connection(
+        config.nats, name="dataplane-tailer", report=lambda text: bus_log.warning("bus.troubled", error=text)
+    )
+    publisher = Publisher(
+        connection,
+        window=config.delivery.window_frames,
+        ack_timeout_s=config.delivery.ack_timeout_s,
+        report=lambda text: bus_log.warning("frame.refused", error=text),
+    )
+    account = Account(config, publisher)
+    dirty: set[TailedFile] = set()
+    tracker = Tracker(config, state, log, on_finished=account.finish)
+    shipper = Shipper(
+        config.namespace,
+        config.delivery,
+        state,
+        publisher,
+        FrameEncoder(compress=config.delivery.compression == "zstd"),
+        on_acknowledged=dirty.add,
+        report=lambda text, file: log.warning("frame.too_large", error=text, path=file.path),
+    )
+    return Tailer(config, state, connection, publisher, tracker, shipper, account, dirty)

@@ -1,0 +1,50 @@
+"""Out-of-order acknowledgements, in-order checkpoints. Pure.
+
+Flows in: positions in the order in which they were sent, acknowledgements in any order. Flows out: the highest position
+whose predecessors are all acknowledged. Source: the algorithm of Jeffail/checkpoint.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """A place in a source: the offset behind the last event, and that event's sequence."""
+
+    offset: int
+    sequence: int
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """One frame on its way."""
+
+    upto: Position
+    is_acknowledged: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Positions:
+    """What is on its way for one source. `resolved` is the checkpoint."""
+
+    resolved: Position
+    _sent: deque[Sent] = field(default_factory=deque)
+
+    def track(self, upto: Position) -> Sent:
+        """Remember a frame that is about to be sent; frames are tracked in the order of their positions."""
+        sent = Sent(upto)
+        self._sent.append(sent)
+        return sent
+
+    def resolve(self, sent: Sent) -> Position:
+        """Mark a frame as acknowledged and return the checkpoint that this allows."""
+        sent.is_acknowledged = True
+        while self._sent and self._sent[0].is_acknowledged:
+            self.resolved = self._sent.popleft().upto
+        return self.resolved
+
+    @property
+    def waiting(self) -> int:
+        """Frames sent and not yet covered by the checkpoint."""
+        return len(self._sent)

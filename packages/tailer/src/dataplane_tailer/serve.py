@@ -1,0 +1,75 @@
+"""`run` as a service: the pipeline with its telemetry, from start to exit code.
+
+Flows in: a configuration and the stop event. Flows out: /healthz, /readyz, /metrics, and an exit code.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dataplane_common.errors import ExitCode
+from dataplane_common.telemetry import TelemetryServer, get_logger
+from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.pipeline import Tailer, create
+
+
+async def serve(config: TailerConfig, stop: asyncio.Event) -> int:
+    """Run a tailer until `stop` is set; 0 when all was acknowledged, 3 when the grace period was not enough.
+
+    Raises:
+        Fatal: the state cannot be used, or written any more.
+        ConfigError: credentials cannot be read, or the telemetry address is taken.
+    """
+    log = get_logger("tailer")
+    tailer = create(config)
+    telemetry = _telemetry(tailer)
+    try:
+        await tailer.start()
+        log.info("tailer.started", host=config.host, state_dir=str(config.state_dir), files=len(tailer.tracker.files))
+        drained = await tailer.run(stop)
+    finally:
+        await tailer.close()
+        if telemetry is not None:
+            telemetry.close()
+    log.info("tailer.stopped", drained=drained)
+    return ExitCode.CLEAN if drained else ExitCode.GRACE_EXCEEDED
+
+
+def _telemetry(tailer: Tailer) -> TelemetryServer | None:
+    if tailer.config.telemetry.listen is None:
+        return None
+    registry = CollectorRegistry()
+    registry.register(TailerCollector(tailer))
+    server = TelemetryServer(tailer.config.telemetry.listen, lambda: not_ready(tailer), registry)
+    server.start()
+    return server
+
+
+def not_ready(tailer: Tailer) -> list[str]:
+    """Return why the tailer does not ship now; an empty list means that it does."""
+    reasons = [] if tailer.connection.is_connected else [f"bus: {tailer.connection.last_error}"]
+    return reasons + [f"{path}: {reason}" for path, reason in tailer.tracker.refused.items()]
+
+
+class TailerCollector(Collector):
+    """Reads the numbers for /metrics out of the running tailer, so that the hot path counts nothing twice."""
+
+    def __init__(self, tailer: Tailer) -> None:
+        self._tailer = tailer
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the tailer's metrics."""
+        tailer, counts = self._tailer, self._tailer.publisher.counts
+        files = list(tailer.tracker.files.values())
+        yield GaugeMetricFamily("dataplane_tailer_files", "Files that are open.", value=len(files))
+        yield GaugeMetricFamily("dataplane_tailer_in_flight_frames", "Frames sent.", value=tailer.publisher.in_flight)
+        lag = sum(max(0, file.size_seen - file.positions.resolved.offset) for file in files)
+        yield GaugeMetricFamily("dataplane_tailer_lag_bytes", "Bytes not yet acknowledged.", value=lag)
+        acknowledged = tailer.account.finished_events + sum(file.positions.resolved.sequence for file in files)
+        yield CounterMetricFamily("dataplane_tailer_events_acknowledged", "Events acknowledged.", value=acknowledged)
+        for name in ("sent", "acknowledged", "resent", "refused"):
+            yield CounterMetricFamily(f"dataplane_tailer_frames_{name}", f"Frames {name}.", value=getattr(counts, name))
+        yield CounterMetricFamily("dataplane_tailer_sent_bytes", "Payload bytes sent.", value=counts.payload_bytes)

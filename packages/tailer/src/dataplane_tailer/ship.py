@@ -1,0 +1,138 @@
+"""Ships the next bytes of one file: read, render, frame, publish, track.
+
+Flows in: a file that may have more. Flows out: frames, each tied to the position that its acknowledgement allows.
+Invariant: a boundary and the send limit are on disk before what depends on them is published.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from dataplane_common.bus import PubAck, Publisher
+from dataplane_common.errors import Permanent
+from dataplane_common.event import timestamp
+from dataplane_common.frame import TARGET_BYTES, FrameEncoder
+from dataplane_common.taxonomy import Signal, subject_for
+from dataplane_tailer.config import DeliveryConfig
+from dataplane_tailer.file import TailedFile
+from dataplane_tailer.frame import Group, group_events
+from dataplane_tailer.positions import Position, Positions, Sent
+from dataplane_tailer.read import Lines, Piece, read_next
+from dataplane_tailer.render import render_piece
+from dataplane_tailer.state import State
+
+#: How far beyond the last stored limit bytes may be sent; one write to the state per so many bytes.
+_LEASE_BYTES = 64 * 1024 * 1024
+#: JSON writes one byte as at most six (`\\u0000`); so much of a message may a line take at the most.
+_WORST_GROWTH = 6
+#: Room for the envelope of one event.
+_ENVELOPE_BYTES = 16 * 1024
+#: A line is never split smaller than this, whatever the server takes.
+_LEAST_SPLIT_BYTES = 256
+
+
+@dataclass(slots=True, eq=False)
+class Shipper:
+    """Sends what is read. `on_acknowledged` hears of a file whose checkpoint has moved."""
+
+    namespace: str
+    delivery: DeliveryConfig
+    state: State
+    publisher: Publisher
+    encoder: FrameEncoder
+    on_acknowledged: Callable[[TailedFile], None]
+    report: Callable[[str, TailedFile], None]
+
+    async def step(self, file: TailedFile, *, flush: bool = False) -> bool:
+        """Send one chunk of a file; return whether there was any. Waits while the window is full.
+
+        Raises:
+            Rewritten: the file is another generation now.
+            OSError: it cannot be read.
+            Fatal: the state cannot be written.
+        """
+        chunk = read_next(file, self._line_limit(file), flush=flush)
+        match chunk:
+            case Lines():
+                await self._ship_lines(file, chunk)
+            case Piece():
+                await self._ship_piece(file, chunk)
+        return chunk is not None
+
+    def _line_limit(self, file: TailedFile) -> int:
+        """The longest line that surely fits into one message, by what the server takes now."""
+        fits = (self.publisher.connection.max_message_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
+        wanted = min(self.delivery.max_line_bytes, file.split_limit or self.delivery.max_line_bytes)
+        return max(_LEAST_SPLIT_BYTES, min(wanted, fits))
+
+    async def _ship_lines(self, file: TailedFile, chunk: Lines) -> None:
+        start = Position(chunk.start, file.sequence)
+        events = file.render(chunk.lines, chunk.start, start.sequence + 1, timestamp(time.time()))
+        file.advance(chunk.end, len(events), chunk.tail)
+        target = min(TARGET_BYTES, self.publisher.connection.max_message_bytes)
+        positions = file.positions
+        for group in group_events(events, chunk.lines, start, target):
+            if file.positions is not positions:
+                return  # the file was rewound while the window was full: all of it is read again
+            await self._publish(file, group)
+
+    async def _ship_piece(self, file: TailedFile, chunk: Piece) -> None:
+        boundary = chunk.boundary
+        if not chunk.is_stored:
+            self.state.add_boundary(file.record.source, boundary)
+        sequence, at = file.sequence + 1, timestamp(time.time())
+        events: list[bytes] = []
+        if boundary.piece == 0:
+            events = file.render([chunk.data], boundary.start, sequence, at)
+        elif chunk.data:
+            events = [render_piece(file.origin, (boundary.line_start, boundary.piece), sequence, at, chunk.data)]
+        file.advance(boundary.end, len(events), chunk.tail)
+        file.pass_boundary(boundary)
+        if events:
+            upto = Position(boundary.end, file.sequence)
+            await self._publish(file, Group(events[0], boundary.start, upto, 1))
+
+    async def _publish(self, file: TailedFile, group: Group) -> None:
+        is_replay = group.first < file.replay_until
+        self._extend_lease(file, group.upto.offset)
+        frame = self.encoder.encode(
+            str(subject_for(Signal.LOGS, self.namespace, file.origin.dataset, file.origin.host)),
+            file.record.source,
+            group.payload,
+            first=group.first,
+            end=group.upto.offset,
+            count=group.count,
+            replay=is_replay,
+        )
+        sent = file.positions.track(group.upto)
+        settled = await self.publisher.publish(frame.subject, frame.payload, frame.headers)
+        settled.add_done_callback(partial(self._on_settled, file, file.positions, sent))
+
+    def _extend_lease(self, file: TailedFile, end: int) -> None:
+        """Keep on disk how far bytes may have been sent, so that a restart knows which frames are re-sends."""
+        if end > file.record.sent_limit:
+            file.record.sent_limit = end + _LEASE_BYTES
+            self.state.save([file.record])
+
+    def _on_settled(
+        self, file: TailedFile, positions: Positions, sent: Sent, settled: "asyncio.Future[PubAck]"
+    ) -> None:
+        if settled.cancelled():
+            return
+        error = settled.exception()
+        if file.positions is not positions:
+            return  # a frame from before a rewind
+        if isinstance(error, Permanent):
+            self._send_smaller(file, error)
+        else:
+            positions.resolve(sent)
+            self.on_acknowledged(file)
+
+    def _send_smaller(self, file: TailedFile, error: Permanent) -> None:
+        """A frame was too large for the server: read it again and cut it smaller."""
+        self.report(str(error), file)
+        file.split_limit = max(_LEAST_SPLIT_BYTES, (file.split_limit or self.delivery.max_line_bytes) // 2)
+        file.rewind(self.state.boundaries(file.record.source))
+        self.on_acknowledged(file)

@@ -1,0 +1,177 @@
+"""A real NATS server for the session, and a laboratory per test: a folder, a dataset, tailers in and out of process."""
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dataplane_common.bus import Connection, ConsumerConfig, PullConsumer, ensure_streams
+from dataplane_common.config import NatsConfig
+from dataplane_common.frame import decode_payload
+from dataplane_common.local.nats_server import NatsServer
+from dataplane_tailer import config as configuration
+from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.pipeline import Tailer, create
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep a running local stack out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATAPLANE_STACK_DIR", str(tmp_path_factory.mktemp("no-stack")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A server that all tests share; nobody stops it."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    asyncio.run(_make_streams(server.url))
+    yield server
+    server.clear()
+
+
+async def _make_streams(url: str) -> None:
+    connection = Connection(NatsConfig(servers=(url,)), name="tests")
+    connection.start()
+    await connection.wait_ready(10)
+    await ensure_streams(connection)
+    await connection.close()
+
+
+class Lab:
+    """What one test works with."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder / "logs"
+        self.folder.mkdir()
+        self.state_dir = folder / "state"
+        self.dataset = f"t_{secrets.token_hex(6)}"
+        self.url = url
+
+    @property
+    def log(self) -> Path:
+        """The file that most tests write."""
+        return self.folder / "app.log"
+
+    def append(self, text: str | bytes, to: Path | None = None) -> None:
+        """Append to a file as a service would."""
+        with (to or self.log).open("ab") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+
+    def config(self, *, delivery: dict[str, Any] | None = None, **entry: Any) -> TailerConfig:
+        """A configuration with one input; quick timings unless `delivery` says otherwise."""
+        quick = {"linger_ms": 5, "rescan_ms": 100, "idle_flush_ms": 60_000, "close_rotated_after_ms": 500}
+        first = {"paths": [str(self.folder / "app.log*")], "dataset": self.dataset, **entry}
+        return configuration.load(
+            None,
+            {
+                "namespace": "test",
+                "host": "host-1",
+                "state_dir": str(self.state_dir),
+                "inputs": [first],
+                "nats": {"servers": [self.url]},
+                "delivery": {**quick, **(delivery or {})},
+            },
+        )
+
+    @asynccontextmanager
+    async def tailer(
+        self, config: TailerConfig | None = None, *, without_checkpoints: bool = False
+    ) -> AsyncIterator[Tailer]:
+        """A running tailer; on the way out it drains as SIGTERM would have it.
+
+        `without_checkpoints` leaves the state as a crash would before the first acknowledgement is written.
+        """
+        tailer = create(config or self.config())
+        if without_checkpoints:
+            tailer.shipper.on_acknowledged = lambda _file: None
+        stop = asyncio.Event()
+        await tailer.start()
+        task = asyncio.ensure_future(tailer.run(stop))
+        try:
+            yield tailer
+        finally:
+            stop.set()
+            await task
+            await tailer.close()
+
+    async def events(self, count: int, *, dataset: str | None = None) -> list[dict[str, Any]]:
+        """Return the first `count` events of the dataset in the order of the stream, repeats by id left out."""
+        connection = Connection(NatsConfig(servers=(self.url,)), name="tests")
+        connection.start()
+        await connection.wait_ready(10)
+        durable = f"reader_{secrets.token_hex(6)}"
+        subjects = (f"logs.test.{dataset or self.dataset}.>",)
+        consumer = PullConsumer(connection, ConsumerConfig("LOGS", durable, subjects))
+        await consumer.start()
+        found: dict[str, dict[str, Any]] = {}
+        deadline = time.monotonic() + DEADLINE_S
+        try:
+            while len(found) < count:
+                assert time.monotonic() < deadline, f"{len(found)} of {count} events: {list(found.values())[-3:]}"
+                for delivery in await consumer.fetch(0.2):
+                    for line in decode_payload(delivery.data, delivery.headers).splitlines():
+                        event = msgspec.json.decode(line)
+                        assert found.setdefault(event["_id"], event)["message"] == event["message"]
+        finally:
+            await consumer.close()
+            await connection.close()
+        return list(found.values())
+
+    async def messages(self, count: int) -> list[str]:
+        """Return the messages of exactly `count` events; one more would fail the test that counts on."""
+        return [event["message"] for event in await self.events(count)]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, "the condition never came true"
+            await asyncio.sleep(0.01)
+
+    def spawn(self, *arguments: str, without_privileges: bool = False) -> "subprocess.Popen[str]":
+        """Start the command itself; `without_privileges` takes from root what lets it pass over a file's mode."""
+        prefix = (
+            ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if without_privileges and os.geteuid() == 0 else []
+        )
+        return subprocess.Popen(
+            [*prefix, str(Path(sys.executable).parent / "dataplane-tailer"), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *arguments: str, without_privileges: bool = False) -> "subprocess.CompletedProcess[str]":
+        """Run the command to its end."""
+        process = self.spawn(*arguments, without_privileges=without_privileges)
+        out, err = process.communicate(timeout=DEADLINE_S * 2)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, nats: NatsServer) -> Lab:
+    """A fresh laboratory on the shared server."""
+    return Lab(tmp_path, nats.url)
+
+
+@pytest.fixture
+def run() -> Callable[[Awaitable[Any]], Any]:
+    """Run a coroutine to its end."""
+
+    async def bounded(work: Awaitable[Any]) -> Any:
+        return await asyncio.wait_for(work, 90)
+
+    return lambda work: asyncio.run(bounded(work))

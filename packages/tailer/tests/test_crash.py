@@ -1,0 +1,172 @@
+"""What survives a crash, a restart and a wrong move: on real processes, a real bus and a real disk."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+
+import pytest
+
+from dataplane_common.errors import Fatal
+from dataplane_tailer.state import State
+
+
+def _numbers(count: int, start: int = 0) -> str:
+    return "".join(f"line {number}\n" for number in range(start, start + count))
+
+
+def _options(lab) -> tuple[str, ...]:
+    pattern = str(lab.folder / "app.log*")
+    return ("run", pattern, "--dataset", lab.dataset, "--namespace", "test", "--nats", lab.url,
+            "--state-dir", str(lab.state_dir))  # fmt: skip
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_sigkill_loses_and_changes_nothing(lab, run, round_):
+    """Killed in mid-flow and started again, the stream has each line with one id; a repeat carries the same content."""
+
+    async def work():
+        total = 200_000
+        lab.append(_numbers(total))
+        process = lab.spawn(*_options(lab))
+        await lab.events(1_000 * (1 + 20 * round_))
+        _kill(process)
+        lab.append(_numbers(10, start=total))
+        again = lab.command(*_options(lab), "--once")
+        assert again.returncode == 0, again.stderr
+        events = await lab.events(total + 10)
+        assert sorted(int(event["message"].split()[1]) for event in events) == list(range(total + 10))
+        assert sorted(event["event"]["sequence"] for event in events) == list(range(1, total + 11))
+        assert len({event["dp"]["source"] for event in events}) == 1
+
+    run(work())
+
+
+def test_sigterm_drains_and_the_next_start_goes_on(lab, run):
+    """A stopped tailer has acknowledged all that it sent; the next one continues at the very byte."""
+
+    async def work():
+        lab.append(_numbers(1000))
+        process = lab.spawn(*_options(lab))
+        await lab.events(1000)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 0, err
+        lab.append(_numbers(5, start=1000))
+        assert '"lines": 5' in lab.command(*_options(lab), "--once").stdout
+
+    run(work())
+
+
+def test_rotated_while_stopped(lab, run):
+    """A file that was renamed while nobody looked is found again by its inode, inside the pattern or beside it."""
+
+    async def work():
+        config = lab.config(paths=[str(lab.log)])
+        lab.append("one\n")
+        async with lab.tailer(config):
+            await lab.messages(1)
+        lab.append("two\n")
+        lab.log.rename(lab.folder / "app.log.1")
+        lab.append("three\n")
+        async with lab.tailer(config):
+            events = await lab.events(3)
+        assert sorted(event["message"] for event in events) == ["one", "three", "two"]
+        assert len({event["dp"]["source"] for event in events}) == 2
+
+    run(work())
+
+
+def test_truncated_while_stopped(lab, run):
+    """A file that is another one under its old inode is a new source, read from its first byte."""
+
+    async def work():
+        lab.append("first\nsecond\n")
+        async with lab.tailer():
+            await lab.messages(2)
+        lab.log.write_text("anew, and longer than before\n")
+        async with lab.tailer():
+            assert (await lab.messages(3))[2] == "anew, and longer than before"
+
+    run(work())
+
+
+def test_an_idle_flush_whose_acknowledgement_was_lost_is_replayed_as_it_was(lab, run):
+    """The boundary that time decided is stored first: text that came later does not change an id's content."""
+
+    async def work():
+        lab.append("half")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 50}), without_checkpoints=True):
+            await lab.messages(1)
+        lab.append(" a line\nnext\n")
+        async with lab.tailer():
+            assert await lab.messages(3) == ["half", " a line", "next"]
+
+    run(work())
+
+
+def test_pieces_are_replayed_as_they_were_cut(lab, run):
+    """A limit that changed between crash and restart does not change the content behind an id."""
+
+    async def work():
+        lab.append("x" * 5000 + "\n")
+        async with lab.tailer(lab.config(delivery={"max_line_bytes": 1000}), without_checkpoints=True):
+            before = await lab.events(5)
+        lab.append("end\n")
+        async with lab.tailer(lab.config(delivery={"max_line_bytes": 700})):
+            after = await lab.events(6)
+        assert after[:5] == before
+        assert after[5]["message"] == "end"
+
+    run(work())
+
+
+def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run):
+    """Cloned state continues at its checkpoints, but never uses the same ids again."""
+
+    async def work():
+        lab.append("one\n")
+        async with lab.tailer():
+            first = await lab.events(1)
+        state = State(lab.state_dir)
+        state.put("machine", "another")
+        state.close()
+        lab.append("two\n")
+        async with lab.tailer():
+            events = await lab.events(2)
+        assert [event["message"] for event in events] == ["one", "two"]
+        assert events[1]["dp"]["source"] != first[0]["dp"]["source"]
+        assert events[1]["event"]["sequence"] == 1
+
+    run(work())
+
+
+def test_one_state_serves_one_process(lab):
+    """A second tailer on the same state is refused, with the holder named."""
+    holder = State(lab.state_dir)
+    lab.append("x\n")
+    result = lab.command(*_options(lab), "--once")
+    assert result.returncode == 1
+    assert f"pid {os.getpid()}" in result.stderr
+    assert "Traceback" not in result.stderr
+    holder.close()
+
+
+def test_a_damaged_or_newer_state_is_refused_with_a_remedy(lab):
+    """State that cannot be trusted is never overwritten silently."""
+    lab.state_dir.mkdir()
+    (lab.state_dir / "state.db").write_bytes(b"\x00garbage" * 1000)
+    with pytest.raises(Fatal, match="move it away"):
+        State(lab.state_dir)
+    (lab.state_dir / "state.db").unlink()
+    State(lab.state_dir).close()
+    with sqlite3.connect(lab.state_dir / "state.db") as database:
+        database.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
+    database.close()
+    with pytest.raises(Fatal, match="upgrade"):
+        State(lab.state_dir)

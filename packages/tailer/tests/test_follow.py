@@ -1,0 +1,210 @@
+"""What the tailer promises about files that live: each line once, in order, on a real bus."""
+
+import asyncio
+import os
+
+from dataplane_tailer.identity import key_of
+
+
+def test_what_is_there_and_what_comes_is_shipped(lab, run):
+    """Lines from before the start and after it arrive once each, in the order of the file."""
+
+    async def work():
+        lab.append("one\ntwo\n")
+        async with lab.tailer():
+            assert await lab.messages(2) == ["one", "two"]
+            lab.append("three\n")
+            assert await lab.messages(3) == ["one", "two", "three"]
+
+    run(work())
+
+
+def test_a_line_in_several_writes_is_one_event(lab, run):
+    """A line is complete with its newline, however many writes it takes."""
+
+    async def work():
+        async with lab.tailer() as tailer:
+            for part in ("a", "b", "c"):
+                lab.append(part)
+                await lab.until(lambda: any(file.size_seen for file in tailer.tracker.files.values()))
+            lab.append("d\nnext\n")
+            assert await lab.messages(2) == ["abcd", "next"]
+
+    run(work())
+
+
+def test_renamed_and_created_anew(lab, run):
+    """Rotation by rename: the old file is read to its end, also what is written late, then the new one."""
+
+    async def work():
+        async with lab.tailer(lab.config(paths=[str(lab.log)])):
+            lab.append("old 1\n")
+            await lab.messages(1)
+            rotated = lab.log.rename(lab.folder / "app.log.1")
+            lab.append("old 2\n", rotated)
+            lab.append("new 1\n")
+            lab.append("old 3\n", rotated)
+            events = await lab.events(4)
+            old, new = events[0]["dp"]["source"], next(e for e in events if e["message"] == "new 1")["dp"]["source"]
+            assert old != new
+            assert [e["message"] for e in events if e["dp"]["source"] == old] == ["old 1", "old 2", "old 3"]
+
+    run(work())
+
+
+def test_a_rotated_file_inside_the_pattern_is_not_sent_again(lab, run):
+    """A file is its inode and content, not its name: a chain of renames repeats nothing."""
+
+    async def work():
+        async with lab.tailer() as tailer:
+            lab.append("a\n")
+            await lab.messages(1)
+            lab.log.rename(lab.folder / "app.log.1")
+            lab.append("b\n")
+            await lab.messages(2)
+            (lab.folder / "app.log.1").rename(lab.folder / "app.log.2")
+            lab.log.rename(lab.folder / "app.log.1")
+            lab.append("c\n")
+            assert await lab.messages(3) == ["a", "b", "c"]
+            assert len(tailer.tracker.files) == 3
+
+    run(work())
+
+
+def test_truncated_and_written_anew(lab, run):
+    """After a truncation the file is a new source, read from its first byte."""
+
+    async def work():
+        async with lab.tailer():
+            lab.append("long first line\n")
+            first = await lab.events(1)
+            os.truncate(lab.log, 0)
+            lab.append("x\n")
+            events = await lab.events(2)
+            assert [event["message"] for event in events] == ["long first line", "x"]
+            assert events[1]["dp"]["source"] != first[0]["dp"]["source"]
+
+    run(work())
+
+
+def test_truncated_and_refilled_beyond_the_offset(lab, run):
+    """A file that was truncated and grew past the old offset between two looks is still noticed."""
+
+    async def work():
+        async with lab.tailer() as tailer:
+            lab.append("first\n")
+            await lab.messages(1)
+            await lab.until(lambda: all(file.positions.waiting == 0 for file in tailer.tracker.files.values()))
+            with lab.log.open("r+b") as file:
+                file.truncate(0)
+                file.write(b"second, longer\nthird\n")
+            assert await lab.messages(3) == ["first", "second, longer", "third"]
+
+    run(work())
+
+
+def test_an_unterminated_line_is_sent_after_an_idle_time(lab, run):
+    """The rest of such a line becomes an event of its own; a late newline alone adds nothing."""
+
+    async def work():
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 150})):
+            lab.append("no newline")
+            assert await lab.messages(1) == ["no newline"]
+            lab.append("\nnext")
+            assert await lab.messages(2) == ["no newline", "next"]
+            lab.append(" goes on\nlast\n")
+            assert await lab.messages(4) == ["no newline", "next", " goes on", "last"]
+
+    run(work())
+
+
+def test_a_line_above_the_limit_comes_in_pieces(lab, run):
+    """Nothing of an over-long line is lost, and the lines around it stay whole."""
+
+    async def work():
+        line = "".join(f"{number:05d}é" for number in range(3000))
+        async with lab.tailer(lab.config(delivery={"max_line_bytes": 1000})):
+            lab.append(f"before\n{line}\nafter\n")
+            size = len(line.encode())
+            events = await lab.events(2 + -(-size // 999))
+            pieces = [event for event in events if "split_line" in event.get("tags", [])]
+            assert "".join(event["message"] for event in pieces) == line
+            assert [event["_id"].rpartition(".")[2] for event in pieces] == [str(n + 1) for n in range(len(pieces))]
+            assert events[0]["message"] == "before"
+            assert events[-1]["message"] == "after"
+            assert [event["event"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+
+    run(work())
+
+
+def test_blank_lines_crlf_and_control_characters_are_kept(lab, run):
+    """Lines are shipped as they are: blank, indented, with NULs; only the CR of a CRLF goes."""
+
+    async def work():
+        async with lab.tailer():
+            lab.append(b"\n  indented\x00 \r\n\r\nlone\rcr\ncaf\xe9\n")
+            assert await lab.messages(5) == ["", "  indented\x00 ", "", "lone\rcr", "caf\\xe9"]
+
+    run(work())
+
+
+def test_names_of_one_file_are_one_source(lab, run):
+    """Hard and symbolic links to a file add nothing; a dangling link does no harm."""
+
+    async def work():
+        lab.append("once\n")
+        os.link(lab.log, lab.folder / "app.log.hard")
+        os.symlink(lab.log, lab.folder / "app.log.soft")
+        os.symlink(lab.folder / "nowhere", lab.folder / "app.log.dangling")
+        async with lab.tailer() as tailer:
+            lab.append("twice\n")
+            assert await lab.messages(2) == ["once", "twice"]
+            assert set(tailer.tracker.files) == {key_of(lab.log.stat())}
+
+    run(work())
+
+
+def test_a_folder_that_appears_later_is_found(lab, run):
+    """Inputs may name what is not there yet."""
+
+    async def work():
+        later = lab.folder / "later" / "x.log"
+        async with lab.tailer(lab.config(paths=[str(lab.folder / "later" / "*.log")])):
+            later.parent.mkdir()
+            lab.append("hello\n", later)
+            assert await lab.messages(1) == ["hello"]
+
+    run(work())
+
+
+def test_start_at_end_is_about_files_that_are_there_at_the_first_start(lab, run):
+    """Old lines of old files are passed over; files that come later are read from their first byte."""
+
+    async def work():
+        lab.append("history\n")
+        async with lab.tailer(lab.config(start_at="end")) as tailer:
+            await lab.until(lambda: len(tailer.tracker.files) == 1)
+            lab.append("news\n")
+            assert await lab.messages(1) == ["news"]
+            lab.append("first\n", lab.folder / "app.log.new")
+            assert await lab.messages(2) == ["news", "first"]
+
+    run(work())
+
+
+def test_a_quiet_file_is_not_starved_by_a_hot_one(lab, run):
+    """Files take turns: one chunk each."""
+
+    async def work():
+        hot = lab.folder / "app.log.hot"
+        lab.append("x" * 200 + "\n", hot)
+        lab.append(("y" * 200 + "\n") * 100_000, hot)
+        async with lab.tailer() as tailer:
+            await lab.until(lambda: tailer.publisher.counts.sent > 0)
+            lab.append("quiet\n")
+            await lab.until(lambda: key_of(lab.log.stat()) in tailer.tracker.files)
+            quiet = tailer.tracker.files[key_of(lab.log.stat())]
+            await lab.until(lambda: quiet.positions.resolved.sequence == 1)
+            await asyncio.sleep(0)
+
+    run(work())
