@@ -1,0 +1,181 @@
+"""The emitter: what an application holds.
+
+Flows in: calls of the application. Flows out: stages and instruments at work. Invariant: no method but the constructor
+raises, none waits longer than it was told to, and a forked child finds a fresh start.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dataplane_emitter import notice, process
+from dataplane_emitter.handler import Handler
+from dataplane_emitter.intake import Intake
+from dataplane_emitter.metrics import Counter, Gauge, Histogram
+from dataplane_emitter.pipeline import Pipeline
+from dataplane_emitter.processor import Processor
+from dataplane_emitter.registry import Registry
+from dataplane_emitter.series import CounterSeries, GaugeSeries, HistogramSeries
+from dataplane_emitter.settings import EmitterConfig
+from dataplane_emitter.stats import Stats
+from dataplane_emitter.timer import Timer
+from dataplane_emitter.worker import Worker
+
+#: Pause after the system had no thread for us.
+_NO_THREAD_PAUSE_S = 1.0
+#: Timers that are remembered, so that `with emitter.timer("x"):` in a loop makes one.
+_MAX_TIMERS = 1_024
+
+
+class Emitter:
+    """Sends logs and metrics of one service. Made by `configure`; one per process is the rule, more are allowed."""
+
+    def __init__(self, config: EmitterConfig) -> None:
+        self.config = config
+        self._registry = Registry(config)
+        self._is_closed = False
+        self._is_offline = False
+        self._timers: dict[tuple[Any, ...], Timer] = {}
+        self._begin()
+        process.register(self)
+        self._start()
+
+    def processor(self, *, level: str = "", final: bool = False) -> Processor:
+        """Return a structlog processor.
+
+        It passes the event on unchanged, so that it can stand before a renderer, or ends the chain if `final`. Events
+        below `level` are not sent.
+        """
+        return Processor(self, level=level, final=final)
+
+    def handler(self, level: int | str = 0) -> Handler:
+        """Return a `logging.Handler`.
+
+        Raises:
+            ValueError: `logging` knows no such level.
+        """
+        return Handler(self, level)
+
+    def counter(self, name: str, unit: str = "1", labels: Mapping[str, Any] | None = None) -> Counter:
+        """Return the counter of that name; its documents carry what was added in their interval."""
+        return Counter(self._registry.family(name, "counter", unit, CounterSeries), labels)
+
+    def gauge(
+        self,
+        name: str,
+        unit: str = "1",
+        labels: Mapping[str, Any] | None = None,
+        callback: Callable[[], float] | None = None,
+    ) -> Gauge:
+        """Return the gauge of that name. `callback` is asked for its value on the emitter's thread at each interval."""
+        gauge = Gauge(self._registry.family(name, "gauge", unit, GaugeSeries), labels)
+        if callback is not None:
+            self._registry.on_collect(gauge.read_with(callback))
+        return gauge
+
+    def histogram(self, name: str, unit: str = "1", labels: Mapping[str, Any] | None = None) -> Histogram:
+        """Return the histogram of that name."""
+        return Histogram(self._registry.family(name, "histogram", unit, HistogramSeries), labels)
+
+    def timer(self, name: str, labels: Mapping[str, Any] | None = None) -> Timer:
+        """Return the timer of that name: a context manager and a decorator, sync and async; its unit is seconds."""
+        try:
+            key = (name, *(labels or {}).items())
+            known = self._timers.get(key)
+        except TypeError:  # a label's value that cannot be hashed
+            return self._new_timer(name, labels)
+        if known is None:
+            if len(self._timers) >= _MAX_TIMERS:
+                self._timers = {}
+            known = self._timers[key] = self._new_timer(name, labels)
+        return known
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything accepted so far, metrics included, is acknowledged or counted as dropped.
+
+        Returns whether that was so within `timeout_s`. An asyncio application calls it with `asyncio.to_thread`.
+        """
+        self.intake()
+        worker = self._worker
+        return worker is not None and worker.flush(timeout_s)
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Deliver what there is within `timeout_s` (default: `exit_timeout_s`), tell the final account, and stop.
+
+        What could not be delivered is counted, and said in one line on stderr. Later events are refused. Called at
+        exit by itself.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._worker is not None:
+            self._worker.close(self.config.exit_timeout_s if timeout_s is None else timeout_s)
+        self._pipeline.queue.close()
+        lost = self._pipeline.queue.counts().dropped.get("exit", 0) + self._pipeline.account.in_flight
+        if lost:
+            why = self._pipeline.notices.last_problem or "the time was too short"
+            notice.write_line(f"{self.config.service}: {lost} events were not delivered at the end: {why}")
+
+    def stats(self) -> Stats:
+        """Return the counts of this process so far."""
+        pipeline = self._pipeline
+        counts = pipeline.queue.counts()
+        acknowledged = pipeline.account.acknowledged
+        series, refused = self._registry.counts()
+        return Stats(
+            source=pipeline.account.source,
+            is_connected=self._worker is not None and self._worker.is_connected,
+            accepted=counts.accepted,
+            acknowledged=acknowledged,
+            in_flight=counts.accepted - acknowledged - sum(counts.dropped.values()),
+            queued=counts.queued,
+            queued_bytes=counts.queued_bytes,
+            dropped=counts.dropped,
+            last_sequence=pipeline.account.last_sequence,
+            series=series,
+            series_refused=refused,
+            last_problem=pipeline.notices.last_problem,
+        )
+
+    def intake(self) -> Intake:
+        """Return where records enter in this process; its thread is started at the first call after a fork."""
+        if self._worker is None:
+            self._start()
+        return self._pipeline.intake
+
+    def start_anew(self) -> None:
+        """Begin again in a forked child: own source, empty queue, metrics from nothing, a thread when first needed."""
+        self._abandoned = (self._pipeline, self._worker)  # kept, so that nothing of the parent's is closed from here
+        self._begin()
+        self._registry.reset(self._start)
+
+    def _begin(self) -> None:
+        self._worker: Worker | None = None
+        self._starting = threading.RLock()
+        self._no_thread_until = 0.0
+        self._pipeline = Pipeline(self.config, self._registry)
+        if self._is_closed:
+            self._pipeline.queue.close()
+
+    def _start(self) -> None:
+        """Start the thread, once; where the system has none to give, try again later."""
+        with self._starting:
+            if self._worker is not None or self._is_closed or self._is_offline:
+                return
+            if time.monotonic() < self._no_thread_until:
+                return
+            worker = Worker(self._pipeline)
+            try:
+                worker.start()
+            except RuntimeError as error:
+                self._no_thread_until = time.monotonic() + _NO_THREAD_PAUSE_S
+                self._pipeline.notices.report(f"no thread for the emitter: {error}")
+                return
+            self._worker = worker
+        with contextlib.suppress(Exception):
+            process.close_at_end_of_child()
+
+    def _new_timer(self, name: str, labels: Mapping[str, Any] | None) -> Timer:
+        return Timer(self._registry.family(name, "timer", "s", HistogramSeries), labels)

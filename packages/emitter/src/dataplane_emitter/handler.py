@@ -1,0 +1,40 @@
+"""The stdlib `logging.Handler`.
+
+Flows in: records of any logger. Flows out: events in the queue. Invariant: no lock of its own is held and nothing is
+raised, so that a log call in a signal handler, a finaliser or a forked child can never wait here.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from dataplane_emitter.record import accept_record
+
+if TYPE_CHECKING:
+    from dataplane_emitter.emitter import Emitter
+
+
+class Handler(logging.Handler):
+    """Sends what it handles; made by `Emitter.handler`."""
+
+    def __init__(self, emitter: "Emitter", level: int | str = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._emitter = emitter
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """Make no lock: the queue has its own, which is held for a few instructions."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Filter and emit; see `logging.Handler.handle`."""
+        try:
+            passed = self.filter(record)
+        except Exception:  # noqa: BLE001 - a filter is the application's own code; its event is worth keeping
+            passed = True
+        if passed:
+            self.emit(record if passed is True else passed)
+        return bool(passed)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record as an event."""
+        intake = self._emitter.intake()
+        intake.guard(accept_record, intake, record)

@@ -1,0 +1,134 @@
+"""The caller's side: a document and a record's fields become one body in the queue.
+
+Flows in: what `record` made of a log call. Flows out: bytes in the queue. Invariant: this runs within the
+application's call, so it takes microseconds, waits for nothing and raises nothing; the common case (plain names, plain
+values) is one dictionary and one encoding, everything else takes the careful path.
+"""
+
+import sys
+from collections.abc import Callable
+from threading import current_thread, get_ident, local
+from typing import Any
+
+from dataplane_emitter import encode
+from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
+from dataplane_emitter.envelope import Envelope, RoutePair
+from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.rules import Rules
+from dataplane_emitter.shrink import shrink
+
+#: A log call within a log call (a `__str__` that logs) is welcome, a recursion of them is not.
+_MAX_DEPTH = 3
+#: Field names that were seen to be plain; an application that makes up names for ever starts the memory anew.
+_MAX_NAMES = 4_096
+_MAX_NAME_CHARACTERS = 256
+_SIMPLE = frozenset({str, bool, type(None), float})
+
+
+class _PerThread(local):
+    """What a thread keeps: how deep in log calls it is, and its `process.thread`."""
+
+    depth = 0
+    process: dict[str, Any] | None = None
+
+
+class Intake:
+    """Accepts documents from any thread.
+
+    `pid` is this process's; `own_thread` is the emitter's thread, whose own log records never come back here.
+    """
+
+    def __init__(self, envelope: Envelope, rules: Rules, queue: BoundedQueue, max_event_bytes: int, pid: int) -> None:
+        self.rules = rules
+        self.own_thread: int | None = None
+        self._envelope = envelope
+        self._queue = queue
+        self._max_event_bytes = max_event_bytes
+        self._pid = pid
+        self._names: set[str] = set()
+        self._thread = _PerThread()
+        self._direct = not envelope.needs_merge
+        self._dynamic = envelope.dynamic
+
+    def guard(self, accept: Callable[..., None], *arguments: Any) -> None:
+        """Call `accept`, so that nothing it does can hurt the application: no exception, no endless recursion."""
+        thread = self._thread
+        if thread.depth >= _MAX_DEPTH or get_ident() == self.own_thread:
+            if thread.depth >= _MAX_DEPTH:
+                self._queue.refuse("recursion")
+            return
+        thread.depth += 1
+        try:
+            accept(*arguments)
+        except Exception:  # noqa: BLE001 - an application is never hurt
+            self._queue.refuse("internal_error")
+        finally:
+            thread.depth -= 1
+
+    def process(self) -> dict[str, Any]:
+        """Return `process.*` of the calling thread; shared, so not to be changed."""
+        known = self._thread.process
+        if known is None:
+            known = self.process_of(get_ident(), current_thread().name)
+            self._thread.process = known
+        return known
+
+    def process_of(self, thread_id: int | None, thread_name: str | None) -> dict[str, Any]:
+        """Return `process.*` of another thread."""
+        return {"pid": self._pid, "thread": {"id": thread_id, "name": encode.message_text(thread_name)}}
+
+    def accept(self, rank: int, routes: RoutePair, document: dict[str, Any], fields: dict[str, Any]) -> None:
+        """Encode a document with a record's fields and queue it. Both belong to the intake from now on."""
+        if self._dynamic:
+            self._add_dynamic(fields)
+        if "opentelemetry.trace" in sys.modules:
+            _add_trace(document)
+        if self._direct and self._is_simple(fields):
+            route = routes.direct
+            document.update(fields)
+            document["event"] = route.event
+        else:
+            route = routes.merged
+            document = self._envelope.merge(encode.plain(fields), document, route)
+        body = encode.encode(document)
+        if len(body) > self._max_event_bytes:
+            body = shrink(body, self._max_event_bytes)
+        self._queue.put(rank, route, body)
+
+    def _is_simple(self, fields: dict[str, Any]) -> bool:
+        """Tell whether every name is known to be plain and every value has a JSON form."""
+        names = self._names
+        for name, value in fields.items():
+            kind = type(value)
+            if kind not in _SIMPLE and (kind is not int or not MIN_INTEGER <= value <= MAX_INTEGER):
+                return False
+            if name not in names and not self._learn(name):
+                return False
+        return True
+
+    def _learn(self, name: Any) -> bool:
+        """Remember a name if it is plain: nobody else's, no dots, not blank."""
+        if type(name) is not str or "." in name or name in self._envelope.reserved or not name.strip():
+            return False
+        if len(name) > _MAX_NAME_CHARACTERS:
+            return False
+        if len(self._names) >= _MAX_NAMES:
+            self._names = set()
+        self._names.add(name)
+        return True
+
+    def _add_dynamic(self, fields: dict[str, Any]) -> None:
+        for name, call in self._dynamic.items():
+            if name not in fields:
+                try:
+                    fields[name] = call()
+                except Exception as error:  # noqa: BLE001 - the application's own code
+                    fields[name] = f"<{type(error).__name__} while this field was asked for>"
+
+
+def _add_trace(document: dict[str, Any]) -> None:
+    """Put the identifiers of OpenTelemetry's current span on the document, if there is a valid one."""
+    context = sys.modules["opentelemetry.trace"].get_current_span().get_span_context()
+    if context.is_valid:
+        document["trace"] = {"id": f"{context.trace_id:032x}"}
+        document["span"] = {"id": f"{context.span_id:016x}"}

@@ -1,0 +1,101 @@
+"""The instruments that an application holds: counter, gauge, histogram.
+
+Flows in: calls. Flows out: numbers in series. Invariant: no call raises or waits; labels given at a call count before
+those of the metric, and those before the process's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from dataplane_emitter.registry import Family, clean
+from dataplane_emitter.series import CounterSeries, GaugeSeries, HistogramSeries, Series
+
+_SeriesT = TypeVar("_SeriesT", bound=Series)
+#: Label sets of calls that are remembered per instrument, so that a call with known labels is a look-up.
+_MAX_REMEMBERED = 2_048
+
+
+class Instrument(Generic[_SeriesT]):
+    """A metric with some of its labels set."""
+
+    def __init__(self, family: Family[_SeriesT], labels: Mapping[str, Any] | None = None) -> None:
+        self._family = family
+        self._labels = clean(labels or {})
+        self._default: _SeriesT | None = None
+        self._by_call: dict[tuple[Any, ...], _SeriesT] = {}
+
+    def series(self, labels: Mapping[str, Any] | None = None) -> _SeriesT:
+        """Return the series of this metric with `labels` over its own."""
+        if not labels:
+            found = self._default
+            if found is None:
+                found = self._default = self._family.series(self._labels)
+            return found
+        try:
+            key = tuple(labels.items())
+            known = self._by_call.get(key)
+        except TypeError:  # a value that cannot be hashed
+            return self._family.series({**self._labels, **clean(labels)})
+        if known is None:
+            if len(self._by_call) >= _MAX_REMEMBERED:
+                self._by_call = {}
+            known = self._by_call[key] = self._family.series({**self._labels, **clean(labels)})
+        return known
+
+
+class Counter(Instrument[CounterSeries]):
+    """Counts events; the document of an interval carries what was added in it."""
+
+    def inc(self, amount: float = 1, labels: Mapping[str, Any] | None = None) -> None:
+        """Add `amount`."""
+        if labels is None and self._default is not None:
+            self._default.add(amount)
+        else:
+            self.series(labels).add(amount)
+
+    def bind(self, **labels: Any) -> "Counter":
+        """Return the same counter with more labels set, for paths where a look-up is too much."""
+        return Counter(self._family, {**self._labels, **labels})
+
+
+class Gauge(Instrument[GaugeSeries]):
+    """A value that goes up and down; the last one of an interval counts, and is repeated until it changes."""
+
+    def set(self, value: float, labels: Mapping[str, Any] | None = None) -> None:
+        """Set the value."""
+        self.series(labels).put(value)
+
+    def inc(self, amount: float = 1, labels: Mapping[str, Any] | None = None) -> None:
+        """Change the value by `amount`."""
+        self.series(labels).add(amount)
+
+    def dec(self, amount: float = 1, labels: Mapping[str, Any] | None = None) -> None:
+        """Change the value by `-amount`."""
+        self.series(labels).add(-amount)
+
+    def bind(self, **labels: Any) -> "Gauge":
+        """Return the same gauge with more labels set."""
+        return Gauge(self._family, {**self._labels, **labels})
+
+    def read_with(self, callback: Callable[[], float]) -> Callable[[], None]:
+        """Return a function that sets the gauge to what `callback` returns; one that raises sets nothing."""
+
+        def read() -> None:
+            try:
+                self.set(callback())
+            except Exception:  # noqa: BLE001 - the application's own code
+                return
+
+        return read
+
+
+class Histogram(Instrument[HistogramSeries]):
+    """Counts values by size, under the fixed bounds of `dataplane_emitter.buckets`."""
+
+    def observe(self, value: float, labels: Mapping[str, Any] | None = None) -> None:
+        """Count a value."""
+        self.series(labels).observe(value)
+
+    def bind(self, **labels: Any) -> "Histogram":
+        """Return the same histogram with more labels set."""
+        return Histogram(self._family, {**self._labels, **labels})

@@ -1,0 +1,51 @@
+"""Time as an event carries it, made a thousand times cheaper by remembering the current second.
+
+Pure but for a cache. Flows in: nanoseconds or seconds since the epoch, or a record's own time. Flows out: RFC 3339 in
+UTC with microseconds. Invariant: the same text as `dataplane_common.event.timestamp` gives.
+"""
+
+import re
+import time
+from typing import Any
+
+from dataplane_common import event
+
+_NS_PER_S = 1_000_000_000
+_US_PER_S = 1_000_000
+_FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+#: One tuple, replaced whole, so that threads never see a half of it.
+_second: tuple[int, str] = (-1, "")
+
+
+def now() -> str:
+    """Return the present moment."""
+    return from_microseconds(time.time_ns() // 1000)
+
+
+def from_seconds(seconds: float) -> str:
+    """Return a moment given in seconds since the epoch, as `logging.LogRecord.created` is."""
+    return from_microseconds(round(seconds * _US_PER_S))
+
+
+def from_microseconds(microseconds: int) -> str:
+    """Return a moment given in microseconds since the epoch."""
+    global _second  # noqa: PLW0603 - the cache
+    second, rest = divmod(microseconds, _US_PER_S)
+    known, prefix = _second
+    if known != second:
+        prefix = event.timestamp(second)[:20]
+        _second = (second, prefix)
+    return f"{prefix}{rest:06d}Z"
+
+
+def of_record(value: Any) -> str | None:
+    """Return a record's own time as a moment, or None if it is none: ISO 8601, or seconds since the epoch."""
+    if type(value) is str:
+        return value if _FINISHED.fullmatch(value) else event.parse_timestamp(value)
+    if type(value) in (int, float):
+        try:
+            return from_seconds(value)
+        except (ValueError, OverflowError, OSError):
+            return None
+    isoformat = getattr(value, "isoformat", None)
+    return event.parse_timestamp(isoformat()) if callable(isoformat) else None

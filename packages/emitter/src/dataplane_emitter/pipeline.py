@@ -1,0 +1,67 @@
+"""The emitter's flow on one screen: intake -> queue -> frames -> delivery.
+
+Everything here belongs to one process: a forked child gets a pipeline of its own, with a source of its own and nothing
+of its parent's. Invariant: `step` moves the oldest events one stage on; `worker` only repeats it.
+"""
+
+import os
+
+from dataplane_common import ledger, taxonomy
+from dataplane_common.frame import TARGET_BYTES, FrameEncoder
+from dataplane_emitter import moment
+from dataplane_emitter.account import Account
+from dataplane_emitter.envelope import Envelope
+from dataplane_emitter.frames import Framer
+from dataplane_emitter.intake import Intake
+from dataplane_emitter.notice import Notices
+from dataplane_emitter.publish import Delivery
+from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.registry import Registry
+from dataplane_emitter.rules import Rules
+from dataplane_emitter.settings import EmitterConfig
+from dataplane_emitter.version import VERSION
+
+#: Events of one step: framing them holds the interpreter for about a millisecond, not more.
+_MAX_STEP_EVENTS = 500
+
+
+class Pipeline:
+    """All stages of one process, and the account of what passes through them."""
+
+    def __init__(self, config: EmitterConfig, registry: Registry) -> None:
+        self.config = config
+        self.registry = registry
+        self.pid = os.getpid()
+        self.envelope = Envelope(config)
+        self.queue = BoundedQueue(config.queue)
+        rules = Rules(config, self.envelope)
+        self.intake = Intake(self.envelope, rules, self.queue, config.max_event_bytes, self.pid)
+        self.account = Account(config, self.queue)
+        self.framer = Framer(self.account, FrameEncoder(compress=config.compression == "zstd"))
+        self.notices = Notices(config.service)
+
+    @property
+    def is_frame_full(self) -> bool:
+        """Whether there is enough in the queue for a full frame, so that waiting makes none better."""
+        return self.queue.queued_bytes >= TARGET_BYTES or len(self.queue) >= _MAX_STEP_EVENTS
+
+    async def step(self, delivery: Delivery, max_message_bytes: int) -> int:
+        """Hand the oldest events to the bus, about a frame of them; return how many."""
+        entries = self.queue.take(_MAX_STEP_EVENTS, TARGET_BYTES)
+        for frame in self.framer.frames(entries, max_message_bytes):
+            await delivery.send(frame)
+        return len(entries)
+
+    def collect(self) -> None:
+        """Turn what the metrics have counted into events."""
+        self.registry.collect(self.envelope, self.queue)
+
+    async def tell(self, delivery: Delivery, max_message_bytes: int, *, final: bool = False) -> None:
+        """Publish the account if it changed, or if it is the final one."""
+        if not (final or self.account.has_news()):
+            return
+        config = self.config
+        subject = taxonomy.ledger_subject(config.namespace, config.host, config.service)
+        accounts = [self.account.ledger(final=final)]
+        for message in ledger.encode_messages(config.service, VERSION, moment.now(), accounts, max_message_bytes):
+            await delivery.tell(subject, message)

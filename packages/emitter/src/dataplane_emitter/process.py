@@ -1,0 +1,60 @@
+"""The life of the process around the emitters: its forks and its end.
+
+Flows in: forks, exit. Flows out: a fresh start for each emitter in a child, and a last flush at the end. Invariant: the
+child never waits for a lock that a thread of its parent held, and the end comes within the emitters' deadlines.
+"""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Emitting(Protocol):
+    """What this module needs to know of an emitter."""
+
+    def start_anew(self) -> None:
+        """Forget what belongs to the parent process."""
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Deliver and end within the deadline."""
+
+
+#: Emitters that were made and not thrown away.
+live: "WeakSet[Emitting]" = WeakSet()
+#: Called with each new emitter; for tests that capture what an application configures.
+on_new: list[Callable[[Emitting], None]] = []
+#: Runs after the finalizers of the application's own pools and queues in a `multiprocessing` child.
+_LAST = -100
+
+
+def register(emitter: Emitting) -> None:
+    """Have an emitter looked after from now on."""
+    live.add(emitter)
+    for callback in on_new:
+        callback(emitter)
+
+
+def close_at_end_of_child() -> None:
+    """Have emitters closed at the end of a `multiprocessing` child, which runs no `atexit` functions."""
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, close_all, exitpriority=_LAST)
+
+
+def close_all(emitters: Iterable[Emitting] | None = None) -> None:
+    """Close every emitter, each within its own deadline."""
+    for emitter in list(live if emitters is None else emitters):
+        emitter.close()
+
+
+def _after_fork() -> None:
+    for emitter in list(live):
+        emitter.start_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_all)

@@ -1,0 +1,216 @@
+"""Hands frames to the bus, acknowledged (JetStream) or fire and forget (core NATS).
+
+Flows in: frames. Flows out: counts in the account. Invariant: each event of each frame is acknowledged or dropped with
+a reason exactly once, or is still in flight.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from dataplane_common.bus import Connection, PubAck, Publisher
+from dataplane_common.errors import Permanent, TooLarge, Transient
+from dataplane_common.frame import Frame
+from dataplane_emitter.account import Account
+from dataplane_emitter.frames import Framer
+
+#: A subject that the server forbids is tried again after this long: permissions change without a word.
+_DENIED_FOR_S = 60.0
+#: How long the server may take to answer the ping that confirms fire-and-forget messages.
+_CONFIRM_TIMEOUT_S = 5.0
+_DENIAL = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
+
+
+class Delivery(Protocol):
+    """One way of handing frames to the bus."""
+
+    async def start(self) -> None:
+        """Get ready; call once, within the event loop."""
+
+    async def send(self, frame: Frame) -> None:
+        """Hand over a frame, waiting while too much is unconfirmed."""
+
+    async def confirm(self) -> None:
+        """Wait until everything sent so far is acknowledged or given up."""
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Send a message about ourselves; it is no event and not counted."""
+
+    def hear(self, report: str) -> None:
+        """Learn from what the connection reports."""
+
+    async def close(self) -> None:
+        """Stop; what is unconfirmed stays so."""
+
+
+class Denials:
+    """Subjects that the server forbids us, as it says in its errors: it lower-cases them there."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def find(self, report: str) -> str | None:
+        """Return the subject that a report says is denied, and remember it."""
+        found = _DENIAL.search(report)
+        if found is None:
+            return None
+        self._until[found[1]] = time.monotonic() + _DENIED_FOR_S
+        return found[1]
+
+    def __contains__(self, subject: str) -> bool:
+        return bool(self._until) and self._until.get(subject.lower(), 0.0) > time.monotonic()
+
+
+class JetStreamDelivery:
+    """Acknowledged: a frame is sent again, the same bytes, until the server has stored it."""
+
+    def __init__(
+        self, connection: Connection, account: Account, framer: Framer, window: int, report: Callable[[str], None]
+    ) -> None:
+        self._publisher = Publisher(connection, window=window, report=report)
+        self._account = account
+        self._framer = framer
+        self._denials = Denials()
+        self._told: asyncio.Future[PubAck] | None = None
+        self._again: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """See `Delivery`."""
+        await self._publisher.start()
+
+    async def send(self, frame: Frame) -> None:
+        """See `Delivery`."""
+        if frame.subject in self._denials:
+            self._account.drop("denied", frame.count)
+            return
+        settled = await self._publisher.publish(frame.subject, frame.payload, frame.headers)
+        settled.add_done_callback(partial(self._settle, frame))
+
+    async def confirm(self) -> None:
+        """See `Delivery`."""
+        while self._publisher.in_flight or self._again:
+            await self._publisher.drain(_CONFIRM_TIMEOUT_S)
+            if self._again:
+                await asyncio.wait(self._again)
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """See `Delivery`. A message that is still unconfirmed is not followed by another one."""
+        if (self._told is None or self._told.done()) and subject not in self._denials:
+            self._told = await self._publisher.publish(subject, payload, {})
+            self._told.add_done_callback(_retrieve)
+
+    def hear(self, report: str) -> None:
+        """See `Delivery`."""
+        subject = self._denials.find(report)
+        if subject is not None:
+            self._publisher.give_up(subject, Permanent(report))
+
+    async def close(self) -> None:
+        """See `Delivery`."""
+        await self._publisher.close()
+
+    def _settle(self, frame: Frame, settled: "asyncio.Future[PubAck]") -> None:
+        if settled.cancelled():
+            return
+        error = settled.exception()
+        if error is None:
+            self._account.acknowledge(frame.count)
+        elif isinstance(error, TooLarge):
+            self._cut_again(frame)
+        else:
+            self._account.drop("denied", frame.count)
+
+    def _cut_again(self, frame: Frame) -> None:
+        task = asyncio.get_running_loop().create_task(self._send_smaller(frame))
+        self._again.add(task)
+        task.add_done_callback(self._again.discard)
+
+    async def _send_smaller(self, frame: Frame) -> None:
+        smaller = self._framer.smaller(frame)
+        if not smaller:
+            self._account.drop("too_large", frame.count)
+        for part in smaller:
+            await self.send(part)
+
+
+class CoreDelivery:
+    """Fire and forget: what a lost session may have swallowed is counted as dropped, so never more than arrived."""
+
+    def __init__(self, connection: Connection, account: Account, framer: Framer) -> None:
+        self._connection = connection
+        self._account = account
+        self._framer = framer
+        self._denials = Denials()
+        self._unconfirmed = 0
+        self._session = 0
+
+    async def start(self) -> None:
+        """See `Delivery`."""
+
+    async def send(self, frame: Frame) -> None:
+        """See `Delivery`."""
+        if frame.subject in self._denials:
+            self._account.drop("denied", frame.count)
+            return
+        if self._session != self._connection.sessions:
+            self._lose()
+        try:
+            await self._connection.publish(frame.subject, frame.payload, headers=frame.headers)
+        except TooLarge:
+            await self._send_smaller(frame)
+        except Transient:
+            self._account.drop("bus_lost", frame.count)
+        else:
+            self._unconfirmed += frame.count
+
+    async def confirm(self) -> None:
+        """See `Delivery`."""
+        if not self._unconfirmed:
+            return
+        if self._session != self._connection.sessions:
+            self._lose()
+            return
+        count = self._unconfirmed
+        try:
+            await self._connection.flush(_CONFIRM_TIMEOUT_S)
+        except Transient:
+            self._lose()
+        else:
+            self._unconfirmed -= count
+            self._account.acknowledge(count)
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """See `Delivery`."""
+        try:
+            await self._connection.publish(subject, payload)
+        except (Transient, Permanent):
+            return
+
+    def hear(self, report: str) -> None:
+        """See `Delivery`."""
+        self._denials.find(report)
+
+    async def close(self) -> None:
+        """See `Delivery`."""
+
+    def _lose(self) -> None:
+        if self._unconfirmed:
+            self._account.drop("bus_lost", self._unconfirmed)
+        self._unconfirmed = 0
+        self._session = self._connection.sessions
+
+    async def _send_smaller(self, frame: Frame) -> None:
+        smaller = self._framer.smaller(frame)
+        if not smaller:
+            self._account.drop("too_large", frame.count)
+        for part in smaller:
+            await self.send(part)
+
+
+def _retrieve(settled: "asyncio.Future[PubAck]") -> None:
+    """Look at a result that nobody waits for, so that asyncio does not complain about it."""
+    if not settled.cancelled():
+        settled.exception()

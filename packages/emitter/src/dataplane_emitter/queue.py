@@ -1,0 +1,180 @@
+"""The bounded queue between the application's threads and the emitter's own.
+
+Flows in: finished bodies with a rank. Flows out: the oldest first, whatever their rank. Invariant: no call waits for
+anything but another call's few instructions, events and bytes stay within their bounds, and every event accepted is
+either taken or counted as dropped with a reason.
+"""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dataplane_emitter.envelope import Route
+from dataplane_emitter.level import RANKS
+from dataplane_emitter.settings import QueueConfig
+
+Entry = tuple[int, Route, bytes]
+
+
+class QueueCounts(NamedTuple):
+    """One consistent look at the queue's account."""
+
+    accepted: int
+    taken: int
+    queued: int
+    queued_bytes: int
+    dropped: dict[str, int]
+
+
+class BoundedQueue:
+    """Holds at most `max_events` events of at most `max_bytes`; full, it drops by its policy and counts.
+
+    The lock is re-entrant, because a signal handler or a finaliser may log in the middle of a log call.
+    """
+
+    def __init__(self, config: QueueConfig) -> None:
+        self._max_events = config.max_events
+        self._max_bytes = config.max_bytes
+        self._make_room = _POLICIES[config.overflow]
+        self._lock = threading.RLock()
+        self._ranks: tuple[deque[Entry], ...] = tuple(deque() for _ in range(RANKS))
+        self._accepted = 0
+        self._taken = 0
+        self._events = 0
+        self._bytes = 0
+        self._closed = False
+        self.dropped: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._events
+
+    @property
+    def accepted(self) -> int:
+        """Events that were ever put here, those dropped since included."""
+        return self._accepted
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the events that wait take, about as much as they will take on the wire."""
+        return self._bytes
+
+    def put(self, rank: int, route: Route, body: bytes) -> None:
+        """Append an event; never waits, never raises. What is dropped for it, or instead of it, is counted."""
+        size = len(body) + route.cost_bytes
+        with self._lock:
+            self._accepted = number = self._accepted + 1
+            if (
+                self._events >= self._max_events or self._bytes + size > self._max_bytes or self._closed
+            ) and not self._has_room(rank, size):
+                return
+            self._events += 1
+            self._bytes += size
+            self._ranks[rank].append((number, route, body))
+
+    def try_put(self, rank: int, route: Route, body: bytes) -> bool:
+        """Append an event if there is room for it and return whether there was; nothing is dropped or counted."""
+        size = len(body) + route.cost_bytes
+        with self._lock:
+            if self._closed or self._events >= self._max_events or self._bytes + size > self._max_bytes:
+                return False
+            self.put(rank, route, body)
+            return True
+
+    def refuse(self, reason: str) -> None:
+        """Count an event that never became one."""
+        with self._lock:
+            self._accepted += 1
+            self.dropped[reason] += 1
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count events that were taken and will never arrive."""
+        with self._lock:
+            self.dropped[reason] += count
+
+    def take(self, max_events: int, max_bytes: int) -> list[Entry]:
+        """Remove and return the oldest events, in order, up to the limits; the first one always fits."""
+        taken: list[Entry] = []
+        size = 0
+        with self._lock:
+            while len(taken) < max_events and (rank := self._oldest_rank()) is not None:
+                entry = rank[0]
+                cost = len(entry[2]) + entry[1].cost_bytes
+                if taken and size + cost > max_bytes:
+                    break
+                taken.append(rank.popleft())
+                size += cost
+            self._events -= len(taken)
+            self._bytes -= size
+            self._taken += len(taken)
+        return taken
+
+    def oldest(self) -> int | None:
+        """Return the number of the oldest event that waits, or None."""
+        with self._lock:
+            rank = self._oldest_rank()
+            return rank[0][0] if rank else None
+
+    def close(self) -> None:
+        """Refuse everything from now on, with the reason `closed`; what waits stays to be taken."""
+        with self._lock:
+            self._closed = True
+
+    def clear(self, reason: str) -> None:
+        """Drop and count everything that waits."""
+        with self._lock:
+            if self._events:
+                self.dropped[reason] += self._events
+            self._events = self._bytes = 0
+            for rank in self._ranks:
+                rank.clear()
+
+    def counts(self) -> QueueCounts:
+        """Return the account."""
+        with self._lock:
+            return QueueCounts(self._accepted, self._taken, self._events, self._bytes, dict(self.dropped))
+
+    def _oldest_rank(self) -> "deque[Entry] | None":
+        oldest = None
+        for rank in self._ranks:
+            if rank and (oldest is None or rank[0][0] < oldest[0][0]):
+                oldest = rank
+        return oldest
+
+    def _has_room(self, rank: int, size: int) -> bool:
+        """Drop what the policy says until `size` fits; count the new event itself if it does not."""
+        if self._closed:
+            self.dropped["closed"] += 1
+            return False
+        while size <= self._max_bytes and (self._events >= self._max_events or self._bytes + size > self._max_bytes):
+            victim = self._make_room(self, rank)
+            if victim is None:
+                break
+            _, route, body = victim.popleft()
+            self._events -= 1
+            self._bytes -= len(body) + route.cost_bytes
+            self.dropped["queue_full"] += 1
+        else:
+            if size <= self._max_bytes:
+                return True
+        self.dropped["queue_full"] += 1
+        return False
+
+    def _lowest(self, rank: int) -> "deque[Entry] | None":
+        """The oldest of the least important events goes first, if it is not worth more than the new one."""
+        return next((waiting for waiting in self._ranks[: rank + 1] if waiting), None)
+
+    def _any(self, _rank: int) -> "deque[Entry] | None":
+        """The oldest event goes first."""
+        return self._oldest_rank()
+
+    def _none(self, _rank: int) -> "deque[Entry] | None":
+        """The new event goes."""
+        return None
+
+
+_POLICIES: dict[str, Callable[[BoundedQueue, int], "deque[Entry] | None"]] = {
+    "drop_lowest": BoundedQueue._lowest,  # noqa: SLF001 - its own policies
+    "drop_oldest": BoundedQueue._any,  # noqa: SLF001 - as above
+    "drop_newest": BoundedQueue._none,  # noqa: SLF001 - as above
+}

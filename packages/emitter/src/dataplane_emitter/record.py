@@ -1,0 +1,120 @@
+"""Records of the two logging worlds, stdlib's and structlog's, as ECS documents.
+
+Flows in: a `LogRecord`, or structlog's event dictionary. Flows out: (rank, routes, document, fields) for the intake.
+Invariant: the record is read, never changed: other handlers and processors get it as it came.
+Sources: ECS field sets `log`, `error`, `process`; attributes of `logging.LogRecord`.
+"""
+
+import logging
+from collections.abc import Mapping
+from threading import get_ident
+from typing import Any
+
+from dataplane_emitter import level, moment, trouble
+from dataplane_emitter.encode import message_text
+from dataplane_emitter.intake import Intake
+
+_STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+_PLAIN_RECORD_SIZE = len(logging.makeLogRecord({}).__dict__)
+
+
+def accept_record(intake: Intake, record: logging.LogRecord) -> None:
+    """Take one stdlib record."""
+    rule = intake.rules.of(record.name)
+    if record.levelno < rule.least:
+        return
+    if isinstance(record.msg, dict) and "event" in record.msg:
+        accept_event(intake, None, record.levelname.lower(), {"logger": record.name, **record.msg}, 0)
+        return
+    found = level.from_record(record.levelno, record.levelname)
+    document: dict[str, Any] = {
+        "@timestamp": moment.from_seconds(record.created),
+        "message": message_of(record),
+        "log": {
+            "level": found.name,
+            "logger": record.name,
+            "origin": {"file": {"name": record.filename, "line": record.lineno}, "function": record.funcName},
+        },
+        "process": intake.process()
+        if record.thread in (None, get_ident())
+        else intake.process_of(record.thread, record.threadName),
+    }
+    if record.exc_info or record.exc_text or record.stack_info:
+        error = _error_of(record)
+        if error:
+            document["error"] = error
+    intake.accept(found.rank, rule.routes, document, extra_of(record))
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return a record's message; arguments that do not fit its format are shown beside it instead."""
+    if type(record.msg) is str and not record.args:
+        return record.msg
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - the arguments' own code, or a format that does not fit
+        arguments = record.args if isinstance(record.args, tuple) else (record.args,)
+        return " ".join(message_text(part) for part in (record.msg, *arguments))
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what the caller added with `extra`."""
+    attributes = record.__dict__
+    if len(attributes) <= _PLAIN_RECORD_SIZE:
+        return {}
+    return {key: value for key, value in attributes.items() if key not in _STANDARD}
+
+
+def accept_event(intake: Intake, logger: Any, method: str, event: Any, least: int) -> None:
+    """Take one structlog event dictionary, or the text that a renderer before us has made of it.
+
+    `least` is the level number below which it is passed over.
+    """
+    fields = dict(event) if isinstance(event, Mapping) else {"event": event}
+    given = fields.pop("level", method)
+    found = level.from_name(given if type(given) is str else method)
+    name = fields.pop("logger", None) or getattr(logger, "name", None)
+    name = name if name is None or type(name) is str else message_text(name)
+    rule = intake.rules.of(name)
+    if found.number < rule.least or found.number < least:
+        return
+    message = fields.pop("event", "")
+    document: dict[str, Any] = {
+        "@timestamp": _time_of(fields),
+        "message": message if type(message) is str else message_text(message),
+        "log": {"level": found.name} if name is None else {"level": found.name, "logger": name},
+        "process": intake.process(),
+    }
+    if "exc_info" in fields or "exception" in fields:
+        _take_error(fields, document)
+    intake.accept(found.rank, rule.routes, document, fields)
+
+
+def _time_of(fields: dict[str, Any]) -> str:
+    """Return a record's own time, taken off its fields; one that cannot be read stays a field."""
+    for name in ("timestamp", "@timestamp"):
+        if name in fields and (found := moment.of_record(fields[name])) is not None:
+            del fields[name]
+            return found
+    return moment.now()
+
+
+def _take_error(fields: dict[str, Any], document: dict[str, Any]) -> None:
+    """Move an exception, or structlog's rendering of one, from the fields to `error`."""
+    error = trouble.from_exc_info(fields.pop("exc_info", None))
+    rendered = fields.get("exception")
+    if error is None and type(rendered) is str:
+        error = trouble.from_text(rendered)
+    if error is not None:
+        if type(rendered) is str:
+            del fields["exception"]
+        document["error"] = error
+
+
+def _error_of(record: logging.LogRecord) -> dict[str, str] | None:
+    error = trouble.from_exc_info(record.exc_info) if record.exc_info else None
+    if error is None and record.exc_text:
+        error = trouble.from_text(record.exc_text)
+    if error is None and record.stack_info:
+        error = {"stack_trace": message_text(record.stack_info)}
+    return error

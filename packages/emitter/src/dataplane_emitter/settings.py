@@ -1,0 +1,125 @@
+"""The emitter's configuration, out of all its layers.
+
+Flows in: arguments, a TOML file, the environment (`DATAPLANE_SERVICE`, `DATAPLANE_NATS__SERVERS` …), the local
+stack's file. Flows out: an `EmitterConfig`. Invariant: what is wrong in a configuration is refused here, at the
+start, in one line; a bus that is away is no error.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from dataplane_common import config as configuration
+from dataplane_common import taxonomy
+from dataplane_common.config import NatsConfig
+from dataplane_common.errors import ConfigError
+
+Delivery = Literal["jetstream", "core"]
+Overflow = Literal["drop_lowest", "drop_oldest", "drop_newest"]
+#: The smallest event limit that leaves room for an envelope and a useful message.
+_MIN_EVENT_BYTES = 2_048
+_IGNORED = ("nats", "asyncio", "dataplane_common", "dataplane_emitter")
+
+
+class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[queue]`: what may wait in memory, and what leaves when that is full."""
+
+    max_events: int = 100_000
+    max_bytes: int = 64 * 1024 * 1024
+    overflow: Overflow = "drop_lowest"
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[metrics]`: how often points are sent, and how many series one metric may have."""
+
+    interval_s: float = 10.0
+    max_series: int = 1_000
+
+
+class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be set.
+
+    `datasets` and `levels` go by logger name, the longest prefix wins. `fields` are put on every event; one that is
+    callable is called for each. `labels` are put on every metric. `exit_timeout_s` bounds the flush at exit.
+    """
+
+    service: str
+    namespace: str = "default"
+    dataset: str = ""
+    host: str = ""
+    delivery: Delivery = "jetstream"
+    nats: NatsConfig = NatsConfig()
+    queue: QueueConfig = QueueConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    fields: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    datasets: dict[str, str] = {}
+    levels: dict[str, str] = {}
+    ignore_loggers: tuple[str, ...] = _IGNORED
+    linger_ms: int = 100
+    max_event_bytes: int = 256 * 1024
+    window: int = 16
+    compression: Literal["zstd", "none"] = "zstd"
+    ledger_interval_s: float = 5.0
+    exit_timeout_s: float = 2.0
+
+
+def load(file: Path | str | None = None, **settings: Any) -> EmitterConfig:
+    """Return the effective configuration out of all layers; `settings` are keys of `EmitterConfig`.
+
+    Raises:
+        ConfigError: something is unknown, of the wrong type, or out of range; the text has the remedy.
+    """
+    try:
+        loaded = configuration.load(EmitterConfig, Path(file) if file is not None else None, settings)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("the command line:", "configure():", 1)) from None
+    filled = msgspec.structs.replace(
+        loaded,
+        dataset=loaded.dataset or taxonomy.token(loaded.service),
+        host=loaded.host or configuration.host_name(),
+    )
+    check(filled)
+    return filled
+
+
+def check(config: EmitterConfig) -> None:
+    """Refuse what cannot work.
+
+    Raises:
+        ConfigError: names the key, the value and the remedy.
+    """
+    if not config.service.strip():
+        raise ConfigError("service: the service's name is empty; set configure(service=...) or DATAPLANE_SERVICE")
+    taxonomy.check_token("namespace", config.namespace)
+    taxonomy.check_token("dataset", config.dataset)
+    for logger, dataset in config.datasets.items():
+        taxonomy.check_token(f"datasets.{logger}", dataset)
+    _check_least("queue.max_events", config.queue.max_events, 1)
+    _check_least("max_event_bytes", config.max_event_bytes, _MIN_EVENT_BYTES)
+    _check_least("queue.max_bytes", config.queue.max_bytes, 2 * config.max_event_bytes)
+    _check_least("window", config.window, 1)
+    _check_least("linger_ms", config.linger_ms, 1)
+    _check_least("metrics.max_series", config.metrics.max_series, 1)
+    _check_positive("metrics.interval_s", config.metrics.interval_s)
+    _check_positive("ledger_interval_s", config.ledger_interval_s)
+
+
+def _check_positive(key: str, seconds: float) -> None:
+    if seconds <= 0:
+        raise ConfigError(f"{key}: {seconds:g} is not above 0; give seconds")
+
+
+def _check_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{key}: {value} is too small; give at least {least}")
+
+
+def servers_setting(servers: str | Sequence[str] | None) -> Mapping[str, Any] | None:
+    """Return the `[nats]` section for servers given as one URL, several with commas between, or a sequence."""
+    if servers is None:
+        return None
+    given = servers.split(",") if isinstance(servers, str) else servers
+    return {"servers": [url.strip() for url in given if url.strip()]}
