@@ -135,6 +135,7 @@ servers = {_toml([servers.nats.url])}
 
 [elasticsearch]
 hosts = {_toml([servers.elasticsearch.url])}
+single_node = true
 
 [[routes]]
 name = "all"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from dataplane import settings, stack, status, tables, tap
+from dataplane import settings, stack, status, tables
 from dataplane.elastic import Elastic
 from dataplane.screen import make_console
 from dataplane.search import Search, find
@@ -132,6 +132,8 @@ def live(
 
       dataplane tap 'metrics.*.checkout.>' --json | jq .metric
     """
+    from dataplane import tap  # noqa: PLC0415 - the client of NATS takes longer to import than most commands to run
+
     console = make_console()
 
     def show(document: dict[str, Any], _line: bytes) -> None:
@@ -139,7 +141,8 @@ def live(
 
     reader = tap.Tap(tap.write_json if as_json else show, _remark, limit)
     code = tap.run(settings.load(_over("nats", "servers", nats)).nats, subject, reader)
-    _remark(reader.summary())
+    if code == ExitCode.CLEAN:
+        _remark(reader.summary())
     raise typer.Exit(code)
 
 

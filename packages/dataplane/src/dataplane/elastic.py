@@ -1,23 +1,21 @@
-"""Questions to Elasticsearch over HTTP: the only code of this package that speaks to it.
+"""Questions to Elasticsearch, and what its answers mean.
 
 Flows in: `[elasticsearch]` and a question. Flows out: decoded answers, or one of our errors with what to do.
 Invariant: nothing here writes.
 Source: Elasticsearch 8 reference, "Search API", "Cluster health API", "Data streams" (names of backing indices).
 """
 
-import base64
-import hashlib
 import http.client
 import re
-import ssl
 import urllib.parse
 from collections import Counter
 from typing import Any
 
 import msgspec
 
+from dataplane.elastic_request import Request
 from dataplane.settings import ElasticsearchConfig
-from dataplane_common.config import mask_url, read_secret
+from dataplane_common.config import mask_url
 from dataplane_common.errors import ConfigError, Fatal, Permanent, Transient
 
 _TIMEOUT_S = 15.0
@@ -25,7 +23,6 @@ _OURS = "logs-*,metrics-*"
 _BACKING_INDEX = re.compile(r"\.ds-(?P<stream>.+)-\d{4}\.\d{2}\.\d{2}-\d{6}")
 #: More data streams than one cluster holds well.
 _MAX_STREAMS = 5_000
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Elastic:
@@ -77,10 +74,11 @@ class Elastic:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         payload = msgspec.json.encode(body) if body is not None else None
+        request = Request(self._config, self._timeout_s)
         reasons = []
         for host in self._config.hosts:
             try:
-                status, answer = self._request(host, method, path, payload)
+                status, answer = request.send(host, method, path, payload)
             except (OSError, http.client.HTTPException) as error:
                 reasons.append(f"{mask_url(host)}: {error or type(error).__name__}")
                 continue
@@ -89,54 +87,6 @@ class Elastic:
             f"Elasticsearch cannot be reached ({'; '.join(reasons)}): start it (`dataplane up` for a local stack), "
             "or name another one (DATAPLANE_ELASTICSEARCH__HOSTS)"
         )
-
-    def _request(self, host: str, method: str, path: str, payload: bytes | None) -> tuple[int, bytes]:
-        parts = urllib.parse.urlsplit(host)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            raise ConfigError(f'elasticsearch.hosts: "{mask_url(host)}": expected a URL like http://127.0.0.1:9200')
-        connection = self._connection(parts)
-        try:
-            connection.connect()
-            self._check_fingerprint(connection)
-            headers = {"Content-Type": "application/json", **self._authorization(parts)}
-            connection.request(method, parts.path.rstrip("/") + path, payload, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def _connection(self, parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
-        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-        try:
-            context = ssl.create_default_context(cafile=self._config.ca_file)
-        except OSError as error:
-            raise ConfigError(f"elasticsearch.ca_file: {self._config.ca_file} cannot be loaded: {error}") from error
-        if self._config.fingerprint:  # the certificate itself is compared instead of its signer
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
-
-    def _check_fingerprint(self, connection: http.client.HTTPConnection) -> None:
-        expected = (self._config.fingerprint or "").replace(":", "").lower()
-        if not expected or not isinstance(connection.sock, ssl.SSLSocket):
-            return
-        found = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
-        if found != expected:
-            raise ConfigError(f"elasticsearch.fingerprint: the server's certificate has {found}, not {expected}")
-
-    def _authorization(self, parts: urllib.parse.SplitResult) -> dict[str, str]:
-        config = self._config
-        if config.api_key_file is not None:
-            return {"Authorization": f"ApiKey {read_secret(config.api_key_file)}"}
-        user = config.username or urllib.parse.unquote(parts.username or "")
-        if not user:
-            return {}
-        secret = (
-            read_secret(config.password_file) if config.password_file else urllib.parse.unquote(parts.password or "")
-        )
-        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{secret}'.encode()).decode()}"}
 
 
 def data_stream_of(index: str) -> str:

@@ -33,7 +33,7 @@ class Gaps:
     def see(self, subject: str, headers: Mapping[str, str]) -> int:
         """Take note of a frame; return how many frames before it are newly missing (negative: one came late)."""
         run, _, number = headers.get(SEQUENCE, "").partition(".")
-        if not number.isdigit():
+        if not (number.isascii() and number.isdigit()):
             return 0
         key = (subject, headers.get(MSG_ID, "").rsplit("-", 3)[0])
         change = self._change(key, run, int(number))

@@ -71,7 +71,8 @@ def oldest(since: str) -> str:
 def find(elastic: Elastic, search: Search, report: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return the documents that match, newest first, each with its `_id` and `_index`.
 
-    A query that is no valid query syntax is searched as plain words, and `report` is told so.
+    A query that is no valid query syntax is searched as plain words; `report` is told so, and of shards that did
+    not answer.
 
     Raises:
         DataPlaneError: as `Elastic.search`.
@@ -83,4 +84,15 @@ def find(elastic: Elastic, search: Search, report: Callable[[str], None]) -> lis
             raise
         report(f"not valid as query syntax ({error}); searched as plain words")
         answer = elastic.search(search.target, search.body(plain_words=True))
+    if missing := incomplete(answer):
+        report(missing)
     return [{"_id": hit["_id"], "_index": hit["_index"], **hit["_source"]} for hit in answer["hits"]["hits"]]
+
+
+def incomplete(answer: dict[str, Any]) -> str:
+    """Return what a search could not see, or nothing where it saw all."""
+    shards = answer.get("_shards", {})
+    failed, total = shards.get("failed", 0), shards.get("total", 0)
+    if failed:
+        return f"incomplete: {failed} of {total} shards did not answer"
+    return "incomplete: the search ran out of time" if answer.get("timed_out") else ""

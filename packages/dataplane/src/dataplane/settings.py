@@ -23,7 +23,10 @@ class ElasticsearchConfig(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password_file: Path | None = None
     api_key_file: Path | None = None
+    bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     fingerprint: str | None = None
 
 

@@ -21,7 +21,7 @@ from dataplane_common.frame import decode_payload
 
 #: Frames that may wait in the client before further ones are dropped: 64 MiB of full frames.
 _MAX_PENDING = 256
-_CONNECT_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S = 5.0
 
 Show = Callable[[dict[str, Any], bytes], None]
 
@@ -68,7 +68,7 @@ def run(config: NatsConfig, subject: str, tap: Tap) -> int:
     check_subject(subject)
 
     async def service(stop: asyncio.Event) -> int:
-        connection = Connection(config, name="dataplane tap", report=tap.report)
+        connection = Connection(config, name="dataplane tap", report=unrepeated(tap.report))
         connection.start()
 
         def handle(message: Message) -> None:
@@ -84,6 +84,19 @@ def run(config: NatsConfig, subject: str, tap: Tap) -> int:
         return int(ExitCode.CLEAN)
 
     return lifecycle.run_service(service)
+
+
+def unrepeated(report: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a report that passes the same text over while it comes again and again."""
+    last = ""
+
+    def once(text: str) -> None:
+        nonlocal last
+        if text != last:
+            report(text)
+        last = text
+
+    return once
 
 
 def check_subject(subject: str) -> None:

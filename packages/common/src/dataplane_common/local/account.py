@@ -64,9 +64,9 @@ def can_enter(path: Path, account: Account | None) -> bool:
 
 
 def folder_for(account: Account | None, wished: Path) -> Path:
-    """Return `wished` if the account can enter the folder above it, else one of its own under `/var/lib/dataplane`."""
-    wished.parent.mkdir(parents=True, exist_ok=True)
-    if can_enter(wished.parent, account):
+    """Return `wished` if the account can get there, else a folder of its own under `/var/lib/dataplane`."""
+    above = next(folder for folder in wished.absolute().parents if folder.exists())
+    if can_enter(above, account):
         return wished
     return _SHARED_STATE / hashlib.sha256(str(wished).encode()).hexdigest()[:16]
 
