@@ -5,6 +5,7 @@ Invariant: secrets are read anew for each session.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -64,4 +65,6 @@ def tls_context(config: NatsConfig) -> ssl.SSLContext | None:
 
 def text(error: object) -> str:
     """One line about an error; the client's texts begin with `nats: `, some have none at all."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno).lower()
     return str(error).removeprefix("nats: ").strip() or type(error).__name__
