@@ -6,6 +6,7 @@ Invariant: nothing is unpacked whose checksum was not seen to be right, unless t
 
 import importlib
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,12 +15,14 @@ from types import ModuleType
 from dataplane_common import config
 from dataplane_common.errors import Fatal, Transient
 from dataplane_common.local import elasticsearch_home as home_folder
+from dataplane_common.retry import Backoff
 
 #: `(what, bytes)` gives a context manager that takes each advance in bytes; the downloader asks for this shape.
 Measured = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 _GROUP = "org.elasticsearch.distribution.integ-test-zip"
 _TRIES = 3
+_BACKOFF = Backoff(initial_s=0.2, max_s=5.0)
 #: Between two bytes, not for the whole.
 _TIMEOUT_S = 30
 _ZIP_VARIABLE = "DATAPLANE_ELASTICSEARCH_ZIP"
@@ -65,6 +68,7 @@ def _download(folder: Path, measured: Measured) -> Path:
             return _download_once(folder / str(attempt), measured)
         except Transient as error:
             last = error
+            time.sleep(_BACKOFF.delay_s(attempt))
     raise Fatal(
         f"Elasticsearch {home_folder.VERSION} cannot be downloaded from Maven Central: {last}; "
         f"check the network, or download the zip yourself and set {_ZIP_VARIABLE} to it"

@@ -5,6 +5,7 @@ Invariant: each step may be repeated; what already runs and answers is left alon
 """
 
 import shutil
+from contextlib import suppress
 from functools import partial
 
 from rich.console import Console
@@ -82,8 +83,11 @@ def clean(console: Console, *, with_cache: bool) -> None:
     console.print(f"removed {summary.short(folder.root)}", soft_wrap=True)
     if with_cache:
         cache = config.cache_root()
-        for home in cache.glob("elasticsearch-*"):
-            shutil.rmtree(home, ignore_errors=True)
+        for part in (*cache.glob("elasticsearch-*"), *cache.glob(".d*-*")):
+            shutil.rmtree(part, ignore_errors=True)
+        (cache / "lock").unlink(missing_ok=True)
+        with suppress(OSError):
+            cache.rmdir()
         console.print(f"removed what was downloaded to {cache}", soft_wrap=True)
 
 
