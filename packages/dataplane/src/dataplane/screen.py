@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from dataplane_common.errors import DataPlaneError
@@ -28,6 +29,16 @@ def make_console(*, stderr: bool = False) -> Console:
     """Return a console: colours on a terminal, plain and wide in a pipe."""
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+
+
+class _BarOfKnownLength(BarColumn):
+    """A bar only where the end is known; the spinner says enough of the rest."""
+
+    def render(self, task: Task) -> ProgressBar:
+        """Return the bar, without width where there is nothing to show."""
+        bar = super().render(task)
+        bar.width = self.bar_width if task.total is not None else 0
+        return bar
 
 
 class Step:
@@ -65,7 +76,7 @@ class Screen:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn(f"{{task.description:<{_NAME_WIDTH}}} {{task.fields[doing]}}"),
-            BarColumn(bar_width=30),
+            _BarOfKnownLength(bar_width=30),
             TimeElapsedColumn(),
             console=console,
             transient=True,
