@@ -140,9 +140,19 @@ class ManagedProcess:
             raise Fatal(f"{self.name} (pid {known.pid}) lives on after SIGKILL: {known.survivors()}")
 
     def pause(self) -> None:
-        """Stop the process and its children from running (SIGSTOP) until `resume`; their connections stay open."""
-        if (pid := self.pid) is not None:
-            lifecycle.pause_group(pid)
+        """Stop the process and its children from running (SIGSTOP) until `resume`; their connections stay open.
+
+        Raises:
+            Fatal: it still runs after some seconds.
+        """
+        if (pid := self.pid) is None:
+            return
+        lifecycle.pause_group(pid)
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while not process_table.is_stopped(pid):  # a thread on another core runs on for a moment
+            if time.monotonic() > deadline:
+                raise Fatal(f"{self.name} (pid {pid}) runs on after SIGSTOP")
+            time.sleep(_POLL_S)
 
     def resume(self) -> None:
         """Let a paused process run again (SIGCONT)."""

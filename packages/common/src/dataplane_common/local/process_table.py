@@ -15,6 +15,7 @@ from typing import NamedTuple
 _PROC = Path("/proc")
 #: States of a process that does no more: zombie, dead.
 _ENDED = frozenset("ZXx")
+_STOPPED = frozenset("Tt") | _ENDED
 #: Fields of `stat` behind the command's name: state, process group, start time in clock ticks since boot.
 _STATE, _GROUP, _THREADS, _START = 0, 2, 17, 19
 _PS = "/bin/ps"
@@ -56,6 +57,15 @@ def living_in_group(group: int) -> list[Entry]:
         return [entry for entry in _from_ps("-A") if entry.group == group]
     numbers = (int(name) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208 - names only, and many
     return [entry for entry in map(_from_proc, numbers) if entry is not None and entry.group == group]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process has stopped running (SIGSTOP); true where the kernel does not tell."""
+    try:
+        threads = list((_PROC / str(pid) / "task").iterdir())
+        return all(parse_stat((thread / "stat").read_text(errors="replace")).state in _STOPPED for thread in threads)
+    except (OSError, ValueError, IndexError):
+        return True
 
 
 def parse_stat(text: str) -> Stat:
