@@ -34,6 +34,9 @@ class Emitter:
 
     def __init__(self, config: EmitterConfig) -> None:
         self.config = config
+        self.pipeline: Pipeline
+        self._worker: Worker | None
+        self._held: tuple[Pipeline, Worker | None]
         self._registry = Registry(config)
         self._is_closed = False
         self._is_offline = False
@@ -112,15 +115,15 @@ class Emitter:
         self._is_closed = True
         if self._worker is not None:
             self._worker.close(self.config.exit_timeout_s if timeout_s is None else timeout_s)
-        self._pipeline.queue.close()
-        lost = self._pipeline.queue.counts().dropped.get("exit", 0) + self._pipeline.account.in_flight
-        if lost:
-            why = self._pipeline.notices.last_problem or "the time was too short"
+        self.pipeline.queue.close()
+        lost = self.pipeline.queue.counts().dropped.get("exit", 0) + self.pipeline.account.in_flight
+        if lost and not self._is_offline:
+            why = self.pipeline.notices.last_problem or "the time was too short"
             notice.write_line(f"{self.config.service}: {lost} events were not delivered at the end: {why}")
 
     def stats(self) -> Stats:
         """Return the counts of this process so far."""
-        pipeline = self._pipeline
+        pipeline = self.pipeline
         counts = pipeline.queue.counts()
         acknowledged = pipeline.account.acknowledged
         series, refused = self._registry.counts()
@@ -143,21 +146,36 @@ class Emitter:
         """Return where records enter in this process; its thread is started at the first call after a fork."""
         if self._worker is None:
             self._start()
-        return self._pipeline.intake
+        return self.pipeline.intake
 
     def start_anew(self) -> None:
         """Begin again in a forked child: own source, empty queue, metrics from nothing, a thread when first needed."""
-        self._abandoned = (self._pipeline, self._worker)  # kept, so that nothing of the parent's is closed from here
+        self._abandoned = (self.pipeline, self._worker)  # kept, so that nothing of the parent's is closed from here
         self._begin()
         self._registry.reset(self._start)
 
+    def go_offline(self) -> None:
+        """Start anew without a thread, so that a test can look at what would be sent."""
+        if not self._is_offline:
+            self._is_offline = True
+            self._held = (self.pipeline, self._worker)
+            self._begin()
+            self._registry.reset(self._start)
+
+    def go_online(self) -> None:
+        """Work again as before `go_offline`."""
+        if self._is_offline:
+            self.pipeline, self._worker = self._held
+            self._is_offline = False
+            self._registry.reset(self._start)
+
     def _begin(self) -> None:
-        self._worker: Worker | None = None
+        self._worker = None
         self._starting = threading.RLock()
         self._no_thread_until = 0.0
-        self._pipeline = Pipeline(self.config, self._registry)
+        self.pipeline = Pipeline(self.config, self._registry)
         if self._is_closed:
-            self._pipeline.queue.close()
+            self.pipeline.queue.close()
 
     def _start(self) -> None:
         """Start the thread, once; where the system has none to give, try again later."""
@@ -166,12 +184,12 @@ class Emitter:
                 return
             if time.monotonic() < self._no_thread_until:
                 return
-            worker = Worker(self._pipeline)
+            worker = Worker(self.pipeline)
             try:
                 worker.start()
             except RuntimeError as error:
                 self._no_thread_until = time.monotonic() + _NO_THREAD_PAUSE_S
-                self._pipeline.notices.report(f"no thread for the emitter: {error}")
+                self.pipeline.notices.report(f"no thread for the emitter: {error}")
                 return
             self._worker = worker
         with contextlib.suppress(Exception):

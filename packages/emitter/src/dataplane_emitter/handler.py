@@ -37,4 +37,4 @@ class Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record as an event."""
         intake = self._emitter.intake()
-        intake.guard(accept_record, intake, record)
+        intake.guard(accept_record, record)

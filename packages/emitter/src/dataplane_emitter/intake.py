@@ -25,52 +25,63 @@ _MAX_NAME_CHARACTERS = 256
 _SIMPLE = frozenset({str, bool, type(None), float})
 
 
-class _PerThread(local):
-    """What a thread keeps: how deep in log calls it is, and its `process.thread`."""
+class ThreadState:
+    """What a thread keeps: how deep in log calls it is, its `process.thread`, and whether it is the emitter's own."""
 
-    depth = 0
-    process: dict[str, Any] | None = None
+    __slots__ = ("depth", "is_own", "process")
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.is_own = False
+        self.process: dict[str, Any] | None = None
+
+
+class _PerThread(local):
+    """Finds a thread's state; one look-up per log call, because each costs as much as a lock."""
+
+    def __init__(self) -> None:
+        self.state = ThreadState()
 
 
 class Intake:
-    """Accepts documents from any thread.
-
-    `pid` is this process's; `own_thread` is the emitter's thread, whose own log records never come back here.
-    """
+    """Accepts documents from any thread but the emitter's own, whose log records never come back here."""
 
     def __init__(self, envelope: Envelope, rules: Rules, queue: BoundedQueue, max_event_bytes: int, pid: int) -> None:
         self.rules = rules
-        self.own_thread: int | None = None
         self._envelope = envelope
         self._queue = queue
         self._max_event_bytes = max_event_bytes
         self._pid = pid
         self._names: set[str] = set()
-        self._thread = _PerThread()
+        self._threads = _PerThread()
         self._direct = not envelope.needs_merge
         self._dynamic = envelope.dynamic
 
+    def disown_thread(self) -> None:
+        """Accept nothing from the calling thread any more."""
+        self._threads.state.is_own = True
+
     def guard(self, accept: Callable[..., None], *arguments: Any) -> None:
         """Call `accept`, so that nothing it does can hurt the application: no exception, no endless recursion."""
-        thread = self._thread
-        if thread.depth >= _MAX_DEPTH or get_ident() == self.own_thread:
-            if thread.depth >= _MAX_DEPTH:
-                self._queue.refuse("recursion")
+        state = self._threads.state
+        if state.depth >= _MAX_DEPTH:
+            self._queue.refuse("recursion")
             return
-        thread.depth += 1
+        if state.is_own:
+            return
+        state.depth += 1
         try:
-            accept(*arguments)
+            accept(self, state, *arguments)
         except Exception:  # noqa: BLE001 - an application is never hurt
             self._queue.refuse("internal_error")
         finally:
-            thread.depth -= 1
+            state.depth -= 1
 
-    def process(self) -> dict[str, Any]:
+    def process(self, state: ThreadState) -> dict[str, Any]:
         """Return `process.*` of the calling thread; shared, so not to be changed."""
-        known = self._thread.process
+        known = state.process
         if known is None:
-            known = self.process_of(get_ident(), current_thread().name)
-            self._thread.process = known
+            known = state.process = self.process_of(get_ident(), current_thread().name)
         return known
 
     def process_of(self, thread_id: int | None, thread_name: str | None) -> dict[str, Any]:

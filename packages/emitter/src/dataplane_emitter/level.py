@@ -59,6 +59,12 @@ def from_name(name: str, number: int = 20) -> Level:
     return found
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a configuration may name this level."""
+    name = name.strip().lower()
+    return name in _KNOWN or name in _ALIASES
+
+
 def from_record(number: int, name: str) -> Level:
     """Return the level of a `logging.LogRecord`; a number without a name of its own is called by the one below it."""
     found = _numbered.get(number)

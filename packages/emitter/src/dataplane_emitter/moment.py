@@ -10,7 +10,7 @@ from typing import Any
 
 from dataplane_common import event
 
-_NS_PER_S = 1_000_000_000
+_NS_PER_US = 1_000
 _US_PER_S = 1_000_000
 _FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 #: One tuple, replaced whole, so that threads never see a half of it.
@@ -19,7 +19,7 @@ _second: tuple[int, str] = (-1, "")
 
 def now() -> str:
     """Return the present moment."""
-    return from_microseconds(time.time_ns() // 1000)
+    return from_microseconds(time.time_ns() // _NS_PER_US)
 
 
 def from_seconds(seconds: float) -> str:

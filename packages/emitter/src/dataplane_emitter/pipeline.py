@@ -65,3 +65,11 @@ class Pipeline:
         accounts = [self.account.ledger(final=final)]
         for message in ledger.encode_messages(config.service, VERSION, moment.now(), accounts, max_message_bytes):
             await delivery.tell(subject, message)
+
+    def lines(self) -> list[tuple[str, bytes]]:
+        """Take everything out of the queue as (subject, finished line), for tests without a bus."""
+        entries = self.queue.take(len(self.queue), self.config.queue.max_bytes)
+        first = self.account.next_sequences(len(entries))
+        source = self.account.source
+        numbered = enumerate(entries, first)
+        return [(route.subject, route.line(source, sequence, body)) for sequence, (_, route, body) in numbered]

@@ -24,8 +24,8 @@ class Emitting(Protocol):
 
 #: Emitters that were made and not thrown away.
 live: "WeakSet[Emitting]" = WeakSet()
-#: Called with each new emitter; for tests that capture what an application configures.
-on_new: list[Callable[[Emitting], None]] = []
+OnNew = Callable[[Emitting], None]
+_on_new: OnNew | None = None
 #: Runs after the finalizers of the application's own pools and queues in a `multiprocessing` child.
 _LAST = -100
 
@@ -33,8 +33,15 @@ _LAST = -100
 def register(emitter: Emitting) -> None:
     """Have an emitter looked after from now on."""
     live.add(emitter)
-    for callback in on_new:
-        callback(emitter)
+    if _on_new is not None:
+        _on_new(emitter)
+
+
+def set_on_new(callback: OnNew | None) -> OnNew | None:
+    """Have `callback` called with each new emitter, before its thread starts; return the one before. For tests."""
+    global _on_new
+    before, _on_new = _on_new, callback
+    return before
 
 
 def close_at_end_of_child() -> None:

@@ -27,7 +27,7 @@ class Processor:
     def __call__(self, logger: Any, method: str, event: _EventT) -> _EventT:
         """Queue the event and return it unchanged, or end the chain if this is the final processor."""
         intake = self._emitter.intake()
-        intake.guard(accept_event, intake, logger, method, event, self._least)
+        intake.guard(accept_event, logger, method, event, self._least)
         if self._end is not None:
             raise self._end
         return event

@@ -12,19 +12,19 @@ from typing import Any
 
 from dataplane_emitter import level, moment, trouble
 from dataplane_emitter.encode import message_text
-from dataplane_emitter.intake import Intake
+from dataplane_emitter.intake import Intake, ThreadState
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 _PLAIN_RECORD_SIZE = len(logging.makeLogRecord({}).__dict__)
 
 
-def accept_record(intake: Intake, record: logging.LogRecord) -> None:
+def accept_record(intake: Intake, state: ThreadState, record: logging.LogRecord) -> None:
     """Take one stdlib record."""
     rule = intake.rules.of(record.name)
     if record.levelno < rule.least:
         return
     if isinstance(record.msg, dict) and "event" in record.msg:
-        accept_event(intake, None, record.levelname.lower(), {"logger": record.name, **record.msg}, 0)
+        accept_event(intake, state, None, record.levelname.lower(), {"logger": record.name, **record.msg}, 0)
         return
     found = level.from_record(record.levelno, record.levelname)
     document: dict[str, Any] = {
@@ -35,7 +35,7 @@ def accept_record(intake: Intake, record: logging.LogRecord) -> None:
             "logger": record.name,
             "origin": {"file": {"name": record.filename, "line": record.lineno}, "function": record.funcName},
         },
-        "process": intake.process()
+        "process": intake.process(state)
         if record.thread in (None, get_ident())
         else intake.process_of(record.thread, record.threadName),
     }
@@ -65,12 +65,12 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if key not in _STANDARD}
 
 
-def accept_event(intake: Intake, logger: Any, method: str, event: Any, least: int) -> None:
+def accept_event(intake: Intake, state: ThreadState, logger: Any, method: str, event: Any, least: int) -> None:
     """Take one structlog event dictionary, or the text that a renderer before us has made of it.
 
     `least` is the level number below which it is passed over.
     """
-    fields = dict(event) if isinstance(event, Mapping) else {"event": event}
+    fields = event.copy() if type(event) is dict else _fields_of(event)
     given = fields.pop("level", method)
     found = level.from_name(given if type(given) is str else method)
     name = fields.pop("logger", None) or getattr(logger, "name", None)
@@ -83,11 +83,15 @@ def accept_event(intake: Intake, logger: Any, method: str, event: Any, least: in
         "@timestamp": _time_of(fields),
         "message": message if type(message) is str else message_text(message),
         "log": {"level": found.name} if name is None else {"level": found.name, "logger": name},
-        "process": intake.process(),
+        "process": intake.process(state),
     }
     if "exc_info" in fields or "exception" in fields:
         _take_error(fields, document)
     intake.accept(found.rank, rule.routes, document, fields)
+
+
+def _fields_of(event: Any) -> dict[str, Any]:
+    return dict(event) if isinstance(event, Mapping) else {"event": event}
 
 
 def _time_of(fields: dict[str, Any]) -> str:

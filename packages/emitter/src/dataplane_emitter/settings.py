@@ -15,6 +15,7 @@ from dataplane_common import config as configuration
 from dataplane_common import taxonomy
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import ConfigError
+from dataplane_emitter import level
 
 Delivery = Literal["jetstream", "core"]
 Overflow = Literal["drop_lowest", "drop_oldest", "drop_newest"]
@@ -97,6 +98,9 @@ def check(config: EmitterConfig) -> None:
     taxonomy.check_token("dataset", config.dataset)
     for logger, dataset in config.datasets.items():
         taxonomy.check_token(f"datasets.{logger}", dataset)
+    for logger, name in config.levels.items():
+        if not level.is_known(name):
+            raise ConfigError(f'levels.{logger}: "{name}" is no level; give debug, info, warning, error or critical')
     _check_least("queue.max_events", config.queue.max_events, 1)
     _check_least("max_event_bytes", config.max_event_bytes, _MIN_EVENT_BYTES)
     _check_least("queue.max_bytes", config.queue.max_bytes, 2 * config.max_event_bytes)

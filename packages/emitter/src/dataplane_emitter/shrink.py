@@ -14,6 +14,8 @@ _KEEP_CHARACTERS = 64
 #: After so many rounds of cutting, the event is long by its number of fields, and these go.
 _MAX_ROUNDS = 8
 _CUT = "…"
+#: Cut this much more than needed, for the mark itself and for rounding.
+_MARGIN = 8
 _ENVELOPE = ("_id", "@timestamp", "message", "log", "metric", "service", "host", "ecs", "event", "dp")
 
 
@@ -51,7 +53,7 @@ def _cut_longest(document: dict[str, Any], excess: int) -> bool:
         if excess <= 0:
             break
         value: str = holder[key]
-        kept = max(_KEEP_CHARACTERS, len(value) * (size - excess) // size - len(_CUT) * 3)
+        kept = max(_KEEP_CHARACTERS, len(value) * (size - excess) // size - _MARGIN)
         if kept >= len(value):
             continue
         holder[key] = value[:kept] + _CUT

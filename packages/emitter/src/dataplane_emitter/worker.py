@@ -97,7 +97,7 @@ class Worker:
         return threading.get_ident() == self._thread.ident
 
     def _main(self) -> None:
-        self._pipeline.intake.own_thread = threading.get_ident()
+        self._pipeline.intake.disown_thread()
         while True:
             try:
                 with asyncio.Runner(loop_factory=_Loop) as runner:
