@@ -1,0 +1,176 @@
+"""The dead letters that are stored: listed, shown, replayed, dropped.
+
+Flows in: the stream DLQ. Flows out: `Entry`s; and, for a replay, the original message on its original subject.
+Invariant: a letter is removed only after its replay is acknowledged, so that a replay that breaks off repeats; events
+keep their ids, so that a repeated one is found to be a duplicate.
+Source: JetStream API (`STREAM.MSG.GET`, `STREAM.MSG.DELETE`), NATS ADR-4 for the header block.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dataplane_common.bus import Connection, Publisher
+from dataplane_common.errors import Permanent, Transient
+from dataplane_common.frame import MSG_ID, REPLAY
+from elastinats.dead_letter import CAUSE, DEAD_AT, EVENT_ID, PART, REASON, original_headers
+
+_STREAM = "DLQ"
+_PREFIX = "dlq."
+_NO_MESSAGE = 10037
+
+
+class _Stored(msgspec.Struct):
+    subject: str
+    seq: int
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _Error(msgspec.Struct):
+    description: str = ""
+    err_code: int = 0
+
+
+class _Answer(msgspec.Struct):
+    message: _Stored | None = None
+    error: _Error | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """One dead letter, put together again from its parts; `sequences` are theirs in the stream."""
+
+    sequences: list[int]
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+    complete: bool = True
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """Why it is dead, as one word."""
+        return self.headers.get(REASON, "unknown")
+
+    @property
+    def cause(self) -> str:
+        """What Elasticsearch or the decoder said."""
+        return self.headers.get(CAUSE, "")
+
+    def as_row(self) -> dict[str, str | int]:
+        """Return what a list shows."""
+        return {
+            "sequence": self.sequences[0],
+            "dead_at": self.headers.get(DEAD_AT, ""),
+            "subject": self.subject,
+            "reason": self.reason,
+            "event_id": self.headers.get(EVENT_ID, ""),
+            "bytes": len(self.payload),
+            "cause": self.cause,
+        }
+
+
+async def entries(
+    connection: Connection, *, subject: str = ">", reason: str | None = None, first: int = 1
+) -> AsyncIterator[Entry]:
+    """Yield dead letters in the order of the stream; `subject` is a pattern of original subjects.
+
+    Raises:
+        Transient: the server does not answer.
+    """
+    partial: Entry | None = None
+    async for stored in _stored(connection, _PREFIX + subject, first):
+        entry = _entry(stored)
+        number, _, total = entry.headers.get(PART, "1/1").partition("/")
+        if partial is not None and number != "1":
+            partial.payload += entry.payload
+            partial.sequences += entry.sequences
+            entry = partial
+        partial = entry if number != total else None
+        if partial is None and reason in (None, entry.reason):
+            yield entry
+
+
+async def find(connection: Connection, sequence: int) -> Entry:
+    """Return the dead letter that begins at a sequence.
+
+    Raises:
+        Permanent: there is none.
+        Transient: the server does not answer.
+    """
+    async for entry in entries(connection, first=sequence):
+        if entry.sequences[0] == sequence:
+            return entry
+        break
+    raise Permanent(f"there is no dead letter {sequence}; `elastinats dlq list` shows which there are")
+
+
+async def replay(connection: Connection, publisher: Publisher, entry: Entry) -> None:
+    """Publish the original again on its subject, wait for the acknowledgement, then remove the letter.
+
+    Raises:
+        TooLarge: the message is above what the server takes now.
+        Transient: the server does not answer.
+    """
+    headers = {**original_headers(entry.headers), REPLAY: "1", MSG_ID: f"replay-{_STREAM}-{entry.sequences[0]}"}
+    await (await publisher.publish(entry.subject, entry.payload, headers))
+    await drop(connection, entry)
+
+
+async def drop(connection: Connection, entry: Entry) -> None:
+    """Remove a letter for good.
+
+    Raises:
+        Transient: the server does not answer.
+    """
+    for sequence in entry.sequences:
+        body = msgspec.json.encode({"seq": sequence, "no_erase": True})
+        answer = msgspec.json.decode(await connection.request(f"$JS.API.STREAM.MSG.DELETE.{_STREAM}", body))
+        error = answer.get("error")
+        if error is not None and error.get("err_code") != _NO_MESSAGE:
+            raise Transient(f"cannot remove dead letter {sequence}: {error.get('description')}")
+
+
+async def _stored(connection: Connection, pattern: str, first: int) -> AsyncIterator[_Stored]:
+    sequence = first
+    while True:
+        body = msgspec.json.encode({"seq": sequence, "next_by_subj": pattern})
+        answer = msgspec.json.decode(
+            await connection.request(f"$JS.API.STREAM.MSG.GET.{_STREAM}", body), type=_Answer, strict=False
+        )
+        if answer.message is None:
+            if answer.error is not None and answer.error.err_code != _NO_MESSAGE:
+                raise Transient(f"stream {_STREAM}: {answer.error.description}")
+            return
+        yield answer.message
+        sequence = answer.message.seq + 1
+
+
+def _entry(stored: _Stored) -> Entry:
+    return Entry([stored.seq], stored.subject.removeprefix(_PREFIX), parse_headers(stored.hdrs), stored.data)
+
+
+def parse_headers(block: bytes) -> dict[str, str]:
+    """Read a NATS header block (`NATS/1.0`, then `Name: value` lines)."""
+    headers: dict[str, str] = {}
+    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name] = value.strip()
+    return headers
+
+
+def shown_payload(entry: Entry) -> str:
+    """Return the payload for a person: text, or base64 where it is none."""
+    try:
+        return entry.payload.decode()
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(entry.payload).decode()
+
+
+def as_json(entry: Entry) -> Mapping[str, object]:
+    """Return everything about a letter."""
+    return {**entry.as_row(), "headers": entry.headers, "payload": shown_payload(entry)}

@@ -1,0 +1,262 @@
+"""Everything that speaks to Elasticsearch, and the only code that imports its client.
+
+Flows in: bulk bodies and questions. Flows out: `Answer`s, documents, and `Transient` or `Permanent` for questions that
+failed. Invariant: nothing is retried here, so that each failure is seen by the one who owns the events.
+Source: Elasticsearch documentation, "Bulk API", "Multi get", "Resolve index", "Response filtering".
+"""
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import elastic_transport
+import elasticsearch
+import orjson
+
+from dataplane_common.config import mask_url, read_secret
+from dataplane_common.errors import ConfigError, Permanent, Transient
+from elastinats.classify import Item, explain
+from elastinats.config import ElasticsearchConfig
+
+_FILTER = "errors,items.*.status,items.*.error,items.*.failure_store"
+_ALL_WELL = b'{"errors":false,"items":['
+_CREATED = b'"status":201'
+#: Beside the bulks in flight, for look-ups and set-up.
+_SPARE_CONNECTIONS = 4
+#: A question that is not answered within this time is asked again; only bulks may take longer.
+_QUESTION_TIMEOUT_S = 30.0
+_TYPES = ("application/json", "application/vnd.elasticsearch+json")
+_BODY_TYPES = ("application/x-ndjson", "application/vnd.elasticsearch+x-ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a bulk request; status 0 means that none came.
+
+    `items` has every action that was not simply created, by its position.
+    """
+
+    status: int
+    items: Mapping[int, Item] = field(default_factory=dict)
+    reason: str = ""
+    took_s: float = 0.0
+
+
+class _Answers(elastic_transport.Serializer):
+    """Leaves the answers to bulk requests as bytes: nearly all say the same of each item."""
+
+    mimetype = _TYPES[0]
+
+    def loads(self, data: bytes) -> Any:
+        return data if data.startswith(b'{"errors":') else orjson.loads(data or b"null")
+
+    def dumps(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) else orjson.dumps(data)
+
+
+class _Bodies(elastic_transport.Serializer):
+    """Hands bulk bodies on without a copy; a stream is sent in pieces, so that the event loop goes on meanwhile."""
+
+    mimetype = _BODY_TYPES[0]
+
+    def __init__(self, *, compress: bool) -> None:
+        self._compress = compress
+
+    def dumps(self, data: Any) -> Any:
+        return data if self._compress else io.BytesIO(data)
+
+
+class Index:
+    """One client for all hosts: a host that fails is left out for a while, the next request goes to another one."""
+
+    def __init__(self, config: ElasticsearchConfig, *, in_flight: int = 1) -> None:
+        self._config = config
+        self._require_data_stream = True
+        self._unsigned = elasticsearch.AsyncElasticsearch(**_options(config, in_flight))
+        self._client = self._unsigned
+        self.sign_anew()
+
+    @property
+    def shown_hosts(self) -> str:
+        """The hosts, for a person."""
+        return ", ".join(mask_url(host) for host in self._config.hosts)
+
+    def sign_anew(self) -> None:
+        """Read the secrets again, for the next requests.
+
+        Raises:
+            ConfigError: a secret's file cannot be read.
+        """
+        self._client = self._unsigned.options(**_credentials(self._config))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._unsigned.close()
+
+    async def bulk(self, body: bytes, count: int) -> Answer:
+        """Send `count` actions once and say what came of it; raises nothing for what servers and networks do.
+
+        An answer with another number of items, or one that cannot be read, counts as none.
+        """
+        started = time.perf_counter()
+        status, content = await self._send_bulk(body)
+        took_s = time.perf_counter() - started
+        if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            return Answer(status, reason=self._named(content), took_s=took_s)
+        items = read_items(content, count) if isinstance(content, bytes) else None
+        if items is None:
+            return Answer(0, reason=self._named(f"an answer that does not fit {count} actions"), took_s=took_s)
+        return Answer(status, items, took_s=took_s)
+
+    async def find(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
+        """Return the documents of (index, id) pairs as they are now, refreshed or not; None where there is none.
+
+        Raises:
+            Transient, Permanent: the question failed.
+        """
+        docs = [{"_index": index, "_id": identity} for index, identity in wanted]
+        answer = await self.ask("POST", "/_mget", {"docs": docs})
+        found = answer["docs"] if isinstance(answer, dict) else []
+        if len(found) != len(docs):
+            raise Transient(self._named("an answer that does not fit the question"))
+        return [doc.get("_source") if doc.get("found") else None for doc in found]
+
+    async def backing_indices(self, target: str) -> list[str]:
+        """Return the backing indices of a data stream, oldest first; an empty list where there is none yet.
+
+        Raises:
+            Transient, Permanent: the question failed.
+        """
+        answer = await self.ask("GET", f"/_resolve/index/{quote(target)}")
+        streams = answer.get("data_streams", []) if isinstance(answer, dict) else []
+        return [name for stream in streams for name in stream["backing_indices"]]
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask anything else and return the answer; None where the server knows no such thing.
+
+        Raises:
+            Transient: no answer, or one that time or an operator can change.
+            Permanent: the server refuses what was asked.
+        """
+        status, content = await self._send(method, path, body)
+        if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            return content
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        text = self._named(f"{method} {path}: {content}")
+        if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.CONFLICT}:
+            raise Permanent(text)
+        raise Transient(text)
+
+    async def _send_bulk(self, body: bytes) -> tuple[int, Any]:
+        params = {"filter_path": _FILTER}
+        if self._require_data_stream:
+            params["require_data_stream"] = "true"
+        path = "/_bulk?" + "&".join(f"{key}={quote(value)}" for key, value in params.items())
+        status, content = await self._send("POST", path, body, timeout_s=self._config.request_timeout_s)
+        if status == HTTPStatus.BAD_REQUEST and "require_data_stream" in str(content):
+            self._require_data_stream = False  # servers before 8.13 do not know it
+            return 0, content
+        return status, content
+
+    async def _send(
+        self, method: str, path: str, body: Any, *, timeout_s: float = _QUESTION_TIMEOUT_S
+    ) -> tuple[int, Any]:
+        """Return (status, content), or (status, text of the error), 0 for no answer: here exceptions are translated."""
+        headers = {"accept": _TYPES[0]}
+        if body is not None:
+            headers["content-type"] = _BODY_TYPES[0] if isinstance(body, bytes) else _TYPES[0]
+        client = self._client.options(request_timeout=timeout_s)
+        try:
+            response = await client.perform_request(method, path, headers=headers, body=body)
+        except elasticsearch.ApiError as error:
+            return error.meta.status, _text(error)
+        except elasticsearch.UnsupportedProductError:
+            return 0, "what answers there is not Elasticsearch; check the address"
+        except elasticsearch.ConnectionTimeout:
+            return 0, f"no answer within {timeout_s:g} s"
+        except elasticsearch.TransportError as error:
+            return 0, " ".join(str(error.message).split()) or type(error).__name__
+        return response.meta.status, response.body
+
+    def _named(self, text: Any) -> str:
+        return f"Elasticsearch at {self.shown_hosts}: {text}"
+
+
+def read_items(answer: bytes, count: int) -> dict[int, Item] | None:
+    """Return the items of a bulk answer that were not simply created, by position; None if it does not fit.
+
+    Where all is well, and that is the rule, nothing is parsed.
+    """
+    if answer.startswith(_ALL_WELL) and answer.count(_CREATED) == count and b"failure_store" not in answer:
+        return {}
+    try:
+        items = orjson.loads(answer)["items"]
+        if len(items) != count:
+            return None
+        read = [_item(entry) for entry in items]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {number: item for number, item in enumerate(read) if item.status != HTTPStatus.CREATED or item.failure_store}
+
+
+def _item(entry: dict[str, dict[str, Any]]) -> Item:
+    (result,) = entry.values()
+    error = result.get("error", {})
+    return Item(
+        int(result["status"]),
+        error if isinstance(error, dict) else {"reason": str(error)},
+        str(result.get("failure_store", "")),
+    )
+
+
+def _text(error: elasticsearch.ApiError) -> str:
+    body = error.body
+    if isinstance(body, dict):
+        return f"{error.meta.status}: {explain(body.get('error')) or error.message}"
+    return f"{error.meta.status}: {' '.join(str(error.message).split())[:300]}"
+
+
+def _options(config: ElasticsearchConfig, in_flight: int) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "hosts": [_with_port(host) for host in config.hosts],
+        "max_retries": 0,
+        "retry_on_timeout": False,
+        "connections_per_node": in_flight + _SPARE_CONNECTIONS,
+        "http_compress": config.compress,
+        "serializers": {
+            **{kind: _Answers() for kind in _TYPES},
+            **{kind: _Bodies(compress=config.compress) for kind in _BODY_TYPES},
+        },
+    }
+    if any(host.startswith("https") for host in config.hosts):
+        files = {"ca_certs": config.ca_file, "client_cert": config.cert_file, "client_key": config.key_file}
+        options.update({name: str(file) for name, file in files.items() if file is not None})
+        for file in files.values():
+            if file is not None and not file.is_file():
+                raise ConfigError(f"elasticsearch: {file}: no such certificate or key file")
+        if config.fingerprint is not None:
+            options["ssl_assert_fingerprint"] = config.fingerprint
+    return options
+
+
+def _with_port(host: str) -> str:
+    """The client insists on a port."""
+    scheme, _, rest = host.partition("://")
+    name, slash, path = rest.partition("/")
+    has_port = name.rpartition(":")[2].isdigit() and not name.endswith("]")
+    return host if has_port else f"{scheme}://{name}:{443 if scheme == 'https' else 80}{slash}{path}"
+
+
+def _credentials(config: ElasticsearchConfig) -> dict[str, Any]:
+    if config.api_key_file is not None:
+        return {"api_key": read_secret(config.api_key_file)}
+    if config.bearer_token_file is not None:
+        return {"bearer_auth": read_secret(config.bearer_token_file)}
+    if config.username is not None and config.password_file is not None:
+        return {"basic_auth": (config.username, read_secret(config.password_file))}
+    return {}

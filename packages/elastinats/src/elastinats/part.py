@@ -1,0 +1,141 @@
+"""What flows through the sink: parts of deliveries, ready to be sent, and the claims that they are part of.
+
+A part is the text of some bulk actions, two lines each, all of one delivery and for one data stream. Pure.
+Invariant: a part's lines can be told apart again, and an event's own bytes be had back, whenever an answer of
+Elasticsearch asks for it; until then nothing is kept per event.
+Source: Elasticsearch documentation, "Bulk API".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+from dataplane_common.bus import Delivery
+
+_ACTION = b'{"create":{"_index":"%b","_id":"'
+_ACTION_END = b'"}}'
+_INGESTED = b'{"event.ingested":"%b",'
+#: `2026-11-22T10:15:30.123456Z`: the one form in which times of arrival are written.
+_TIMESTAMP_LENGTH = 27
+_INGESTED_LENGTH = len(_INGESTED) - 2 + _TIMESTAMP_LENGTH
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """A delivery that is being worked on: how many events it has, how many still wait, how many became dead letters.
+
+    `events` is 0 until the delivery is decoded.
+    """
+
+    delivery: Delivery
+    events: int = 0
+    waiting: int = 0
+    dead: int = 0
+
+
+class Event(NamedTuple):
+    """One event of a part: its id as JSON text without quotes, and its document with the time of arrival."""
+
+    identity: bytes
+    document: bytes
+
+    @property
+    def key(self) -> str:
+        """The id as Elasticsearch knows it."""
+        text: str = orjson.loads(b'"' + self.identity + b'"')
+        return text
+
+    @property
+    def content(self) -> bytes:
+        """The document as it came, without the time of arrival."""
+        return b"{" + self.document[_INGESTED_LENGTH:]
+
+    @property
+    def line(self) -> bytes:
+        """The event's line as a frame carries it."""
+        return b'{"_id":"%b",%b\n' % (self.identity, self.document[_INGESTED_LENGTH:])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Bulk-ready actions: `body` has `count` pairs of lines.
+
+    `framed` tells a well-formed frame of this project from any other message;
+    `resent` means that the events may have been indexed before, so that they are looked up first.
+    """
+
+    claim: Claim
+    target: str
+    body: bytes
+    count: int
+    framed: bool
+    resent: bool
+
+
+class Seams(NamedTuple):
+    """What stands before each event's id and between its id and the rest of its document."""
+
+    action: bytes
+    middle: bytes
+
+
+def seams(target: str, ingested: str) -> Seams:
+    """Return the texts that turn a frame's lines into bulk actions; `ingested` is the time of arrival."""
+    return Seams(_ACTION % target.encode(), _ACTION_END + b"\n" + _INGESTED % ingested.encode())
+
+
+def action(identity: bytes, content: bytes, joint: Seams) -> bytes:
+    """Return the two lines of one event; `content` is a JSON object with at least one member."""
+    return joint.action + identity + joint.middle + content[1:] + b"\n"
+
+
+def events(part: Part) -> list[Event]:
+    """Take a part apart."""
+    lines = part.body.split(b"\n")
+    start = len(_ACTION) - 2 + len(part.target.encode())
+    return [
+        Event(head[start : -len(_ACTION_END)], document)
+        for head, document in zip(lines[0:-1:2], lines[1::2], strict=True)
+    ]
+
+
+def pick(part: Part, positions: Sequence[int], *, resent: bool | None = None) -> Part:
+    """Return a part of some of a part's events."""
+    lines = part.body.split(b"\n")
+    chosen = [line for position in positions for line in lines[2 * position : 2 * position + 2]]
+    body = b"\n".join(chosen) + b"\n" if chosen else b""
+    again = part.resent if resent is None else resent
+    return Part(part.claim, part.target, body, len(positions), part.framed, again)
+
+
+def as_resent(part: Part) -> Part:
+    """Return the part marked as one whose events may have been indexed before."""
+    return Part(part.claim, part.target, part.body, part.count, part.framed, resent=True)
+
+
+def halve(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+    """Cut parts with more than one event in all into two halves of nearly equal count, in order."""
+    wanted = sum(part.count for part in parts) // 2
+    first: list[Part] = []
+    for number, part in enumerate(parts):
+        if part.count > wanted:
+            left, right = _cut(part, wanted)
+            rest = [right, *parts[number + 1 :]]
+            return ([*first, left] if left.count else first), rest
+        first.append(part)
+        wanted -= part.count
+    return first, []
+
+
+def limited(part: Part, max_bytes: int) -> list[Part]:
+    """Cut a part so that no piece with more than one event is above `max_bytes`."""
+    if len(part.body) <= max_bytes or part.count <= 1:
+        return [part]
+    left, right = _cut(part, part.count // 2)
+    return [*limited(left, max_bytes), *limited(right, max_bytes)]
+
+
+def _cut(part: Part, position: int) -> tuple[Part, Part]:
+    return pick(part, range(position)), pick(part, range(position, part.count))

@@ -1,0 +1,143 @@
+"""The sink's flow on one screen: consume -> batch -> index -> settle.
+
+Flows in: deliveries of one durable consumer. Flows out: bulks under way. Invariant: with as many bulks unfinished as
+are allowed, nothing more is pulled; so what waits, waits in JetStream, and memory is bounded by configuration.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from dataplane_common.bus import Delivery, PullConsumer
+from dataplane_common.errors import Permanent, TooLarge
+from dataplane_common.event import timestamp
+from dataplane_common.frame import COUNT
+from elastinats.batch import Batch
+from elastinats.bulk import Bulks
+from elastinats.dead_letter import DeadLetters, Letter, Reason
+from elastinats.decode import ORIGIN, Limits, decode, origin
+from elastinats.part import Claim, Part
+from elastinats.routes import Place, place
+from elastinats.settle import Settler
+
+#: How long a step waits for messages when there is no batch to send; a stop is noticed within it.
+_IDLE_S = 0.5
+#: Subjects whose place is remembered; a host more or less than this many costs microseconds.
+_REMEMBERED_PLACES = 10_000
+#: A lane that has not pulled for this long is stalled: what arrived meanwhile has to be kept alive, too.
+_STALLED_AFTER_S = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The flow of one route in one stream. `step` is one iteration; `run` loops until told to stop."""
+
+    consumer: PullConsumer
+    target: str
+    batch: Batch
+    bulks: Bulks
+    settler: Settler
+    dead_letters: DeadLetters
+    limits: Limits
+    slots: asyncio.Semaphore
+    now: Callable[[], float]
+    _held: list[Claim] = field(default_factory=list)
+    _places: dict[str, Place] = field(default_factory=dict)
+    _running: set["asyncio.Task[None]"] = field(default_factory=set)
+    _pulled_at: float = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Step until `stop`, then send what is left and wait until all of it is done."""
+        while not stop.is_set():
+            await self.step(stop)
+        await self._send()
+        await asyncio.gather(*self._running)
+
+    async def step(self, stop: asyncio.Event) -> None:
+        """Consume what has arrived, and send the batch when it is full or old enough."""
+        claims = await self._consume()
+        for number, claim in enumerate(claims):
+            if stop.is_set():
+                self._held += claims[number:]
+                return
+            for part in await self._decode(claim):
+                if not self.batch.fits(part):
+                    await self._send()
+                self.batch.add(part, time.monotonic())
+        if self.batch.due_in_s(time.monotonic()) == 0.0:
+            await self._send()
+
+    def hold(self) -> None:
+        """While the lane is stalled, take what arrived into its claims, so that it is kept alive; ask for no more."""
+        if time.monotonic() - self._pulled_at > _STALLED_AFTER_S:
+            self.consumer.pause()
+            self._held += self._claimed(self.consumer.unfetched())
+
+    async def close(self) -> list[Delivery]:
+        """Stop pulling and bulks; return what arrived and was never looked at."""
+        await self.consumer.close()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        return self.consumer.unfetched()
+
+    async def _consume(self) -> list[Claim]:
+        self._pulled_at = time.monotonic()
+        if self._held:
+            held, self._held = self._held, []
+            return held
+        self.consumer.resume()
+        due = self.batch.due_in_s(time.monotonic())
+        arrived = await self.consumer.fetch(_IDLE_S if due is None else min(due, _IDLE_S))
+        return self._claimed(arrived)
+
+    def _claimed(self, deliveries: Iterable[Delivery]) -> list[Claim]:
+        return [self.settler.claim(delivery) for delivery in deliveries]
+
+    async def _decode(self, claim: Claim) -> list[Part]:
+        """Return a claim's parts; a message that nobody can read becomes a dead letter."""
+        moment = timestamp(self.now())
+        try:
+            parts = decode(claim, self._place(claim.delivery.subject), moment, self.limits)
+        except Permanent as error:
+            await self._bury(claim, error, moment)
+            return []
+        self.settler.decoded(claim, sum(part.count for part in parts))
+        return parts
+
+    async def _bury(self, claim: Claim, error: Permanent, moment: str) -> None:
+        delivery = claim.delivery
+        told = delivery.headers.get(COUNT, "")
+        count = int(told) if told.isascii() and told.isdigit() else 1
+        first = origin(delivery).event_id(0)
+        reason = Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
+        headers = {**delivery.headers, ORIGIN: first}
+        self.settler.decoded(claim, count)
+        letter = Letter(delivery.subject, delivery.data, headers, reason, str(error), first, count)
+        await self.dead_letters.store(letter, moment)
+        await self.settler.dead(claim, count, reason.value)
+
+    def _place(self, subject: str) -> Place:
+        found = self._places.get(subject)
+        if found is None:
+            if len(self._places) >= _REMEMBERED_PLACES:
+                self._places.clear()
+            found = self._places[subject] = place(subject, self.target)
+        return found
+
+    async def _send(self) -> None:
+        """Begin to finish the batch as soon as there is room for one more bulk; raise what a former one raised."""
+        parts = self.batch.take()
+        if not parts:
+            return
+        await self.slots.acquire()
+        self._reap()
+        task = asyncio.create_task(self.bulks.finish(parts))
+        self._running.add(task)
+        task.add_done_callback(lambda _task: self.slots.release())
+
+    def _reap(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            self._running.discard(task)
+            task.result()

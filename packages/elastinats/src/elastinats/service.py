@@ -1,0 +1,206 @@
+"""The running sink: its connections, its lanes, and how it starts, stops and tells about itself.
+
+Flows in: the configuration and a stop event. Flows out: an exit code. Invariant: a server that is away is waited for,
+never a reason to end; a stop hands back what could not be finished.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from dataplane_common.bus import Connection, Publisher, PullConsumer, ensure_streams
+from dataplane_common.errors import ExitCode, Permanent, Transient
+from dataplane_common.lifecycle import cancel, wait_first
+from dataplane_common.retry import Backoff
+from dataplane_common.telemetry import TelemetryServer, get_logger
+from elastinats.batch import Batch
+from elastinats.bulk import Bulks
+from elastinats.config import SinkConfig
+from elastinats.counts import Counts, Metrics
+from elastinats.dead_letter import DeadLetters
+from elastinats.decode import Limits
+from elastinats.health import Health
+from elastinats.index import Index
+from elastinats.limit import Limit
+from elastinats.pipeline import Lane
+from elastinats.routes import Feed, feeds
+from elastinats.settle import Settler
+from elastinats.setup import consumer_config, put_missing_templates
+
+_log = get_logger("elastinats")
+_BACKOFF = Backoff(initial_s=0.5, max_s=10.0)
+#: How often answers that the bus could not take are given again.
+_TICK_S = 1.0
+#: A claim is kept alive this many times within `ack_wait`.
+_SIGNS_OF_LIFE = 3
+
+
+class Sink:
+    """Everything that one process runs."""
+
+    def __init__(self, config: SinkConfig) -> None:
+        self.config = config
+        self.feeds = feeds(config)
+        self.health = Health()
+        self.counts = Counts()
+        self.limit = Limit(config.batch.in_flight)
+        self.metrics = Metrics(self.counts, self.limit)
+        self.settler = Settler(self.counts)
+        self.index = Index(config.elasticsearch, in_flight=config.batch.in_flight)
+        self.connection = Connection(config.nats, name=config.name, report=self._note_bus)
+        self.publisher = Publisher(self.connection, report=self._note_letter)
+        self.dead_letters = DeadLetters(self.connection, self.publisher)
+        self.is_prepared = False
+
+    def not_ready(self) -> list[str]:
+        """Return why the sink does not work at this moment."""
+        reasons = self.health.reasons()
+        if not self.connection.is_connected:
+            reasons.insert(0, f"nats: not connected: {self.connection.last_error}")
+        return reasons if reasons or self.is_prepared else ["starting: streams, templates and consumers"]
+
+    async def prepare(self, stop: asyncio.Event) -> None:
+        """Wait for both servers, and create the streams and templates that are missing.
+
+        Raises:
+            ConfigError: credentials for NATS cannot be read.
+            Fatal: the server refuses a stream.
+        """
+        self.connection.start()
+        await self.publisher.start()
+        await self._until_done("nats", lambda: self.connection.wait_ready(5.0), stop)
+        await self._until_done("nats", lambda: ensure_streams(self.connection), stop)
+        if self.config.elasticsearch.setup:
+            await self._until_done("elasticsearch", self._put_templates, stop)
+
+    def lanes(self) -> list[Lane]:
+        """Return a lane for each feed; none of them runs yet."""
+        bulks = Bulks(
+            self.index, self.limit, self.settler, self.dead_letters, self.counts, self.metrics, self.health,
+            self.config.max_decoded_bytes, time.time,
+        )  # fmt: skip
+        return [self._lane(feed, bulks) for feed in self.feeds]
+
+    async def keep_alive(self, lanes: list[Lane]) -> None:
+        """Give signs of life for what takes long, until cancelled."""
+        interval_s = self.config.ack_wait_s / _SIGNS_OF_LIFE
+        due = time.monotonic() + interval_s
+        while True:
+            await asyncio.sleep(min(_TICK_S, interval_s))
+            await self.settler.answer_late()
+            if time.monotonic() >= due:
+                for lane in lanes:
+                    lane.hold()
+                await self.settler.keep_alive()
+                due = time.monotonic() + interval_s
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self.publisher.close()
+        await self.connection.close()
+        await self.index.close()
+
+    def _lane(self, feed: Feed, bulks: Bulks) -> Lane:
+        consumer = PullConsumer(self.connection, consumer_config(self.config, feed), report=self._note_bus)
+        return Lane(
+            consumer,
+            feed.target,
+            Batch(self.config.batch),
+            bulks,
+            self.settler,
+            self.dead_letters,
+            Limits(self.config.max_decoded_bytes, self.config.batch.max_bytes),
+            asyncio.Semaphore(self.config.batch.in_flight),
+            time.time,
+        )
+
+    async def _put_templates(self) -> None:
+        try:
+            for line in await put_missing_templates(self.index, single_node=self.config.elasticsearch.single_node):
+                _log.info("template.put", what=line)
+        except Permanent as error:
+            _log.warning("template.refused", error=str(error))
+
+    async def _until_done(self, name: str, operation: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+        attempt = 0
+        while not stop.is_set():
+            try:
+                await operation()
+            except Transient as error:
+                self.health.trouble(name, str(error))
+                await wait_first(stop, timeout_s=_BACKOFF.delay_s(attempt))
+                attempt += 1
+            else:
+                self.health.mended(name)
+                return
+
+    def _note_bus(self, text: str) -> None:
+        _log.warning("nats.troubled", error=text)
+
+    def _note_letter(self, text: str) -> None:
+        _log.warning("dead_letter.delayed", error=text)
+
+
+async def serve(config: SinkConfig, stop: asyncio.Event) -> int:
+    """Run the sink until `stop`, then drain it; return the exit code."""
+    sink = Sink(config)
+    telemetry = None
+    if config.telemetry.listen is not None:
+        telemetry = TelemetryServer(config.telemetry.listen, sink.not_ready, sink.metrics.registry)
+        telemetry.start()
+    try:
+        _log.info("sink.started", name=config.name, routes=[feed.route for feed in sink.feeds])
+        await sink.prepare(stop)
+        return int(await _flow(sink, stop))
+    finally:
+        await sink.close()
+        if telemetry is not None:
+            telemetry.close()
+
+
+async def _flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
+    lanes = [] if stop.is_set() else sink.lanes()
+    for lane in lanes:
+        await lane.consumer.start()
+    sink.is_prepared = True
+    alive = asyncio.create_task(sink.keep_alive(lanes))
+    tasks = [asyncio.create_task(lane.run(stop)) for lane in lanes]
+    try:
+        await _until_stopped(tasks, stop)
+        finished = await _drain(tasks, sink.config.stop.grace_s)
+    finally:
+        await cancel(alive, *tasks)
+        unclaimed = [delivery for lane in lanes for delivery in await lane.close()]
+        returned = await sink.settler.give_back(unclaimed)
+    _log.info(
+        "sink.stopped",
+        received=sink.counts.received,
+        indexed=sink.counts.indexed,
+        duplicate=sink.counts.duplicate,
+        dead_lettered=sink.counts.dead_lettered.total(),
+        messages_returned=returned,
+    )
+    return ExitCode.CLEAN if finished else ExitCode.GRACE_EXCEEDED
+
+
+async def _until_stopped(tasks: list["asyncio.Task[None]"], stop: asyncio.Event) -> None:
+    """Return when asked to stop; a lane that fails ends the process with its error."""
+    waiter = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiter}:
+            task.result()
+    finally:
+        waiter.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiter
+
+
+async def _drain(tasks: list["asyncio.Task[None]"], grace_s: float) -> bool:
+    if not tasks:
+        return True
+    done, pending = await asyncio.wait(tasks, timeout=grace_s)
+    for task in done:
+        task.result()
+    return not pending
