@@ -77,7 +77,7 @@ class Bus:
 async def _messages(connection: Connection, stream: str) -> list[tuple[str, dict[str, str], bytes]]:
     info = json.loads(await connection.request(f"$JS.API.STREAM.INFO.{stream}"))
     found = []
-    for number in range(info["state"]["first_seq"], info["state"]["last_seq"] + 1):
+    for number in range(max(1, info["state"]["first_seq"]), info["state"]["last_seq"] + 1):
         request = json.dumps({"seq": number}).encode()
         answer = json.loads(await connection.request(f"$JS.API.STREAM.MSG.GET.{stream}", request))
         message = answer["message"]

@@ -204,13 +204,9 @@ def test_a_denied_subject_is_counted_and_harms_no_other(
     make_bus: Callable[..., Any], make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str
 ) -> None:
     """Metrics that the server forbids are dropped as `denied`; the logs, which it allows, go on."""
-    bus = make_bus(extra=_USERS)
-    admin = type(bus)(bus.server)
-    admin.__class__ = type(
-        "_Admin", (type(bus),), {"url": property(lambda self: _with_user(self.server.url, "all", "all"))}
-    )
-    admin.run(ensure_streams)
-    emitter = make_emitter(_with_user(bus.url, "logs", "logs"), metrics={"interval_s": 0.1})
+    bus = make_bus(extra=_USERS, user="all")
+    bus.run(ensure_streams)
+    emitter = make_emitter(bus.url_of("logs"), metrics={"interval_s": 0.1})
     for number in range(50):
         emitter.gauge("g", labels={"n": number}).set(1)
     wait_until(lambda: emitter.stats().dropped.get("denied", 0) >= 100)

@@ -113,6 +113,7 @@ class Emitter:
         if self._is_closed:
             return
         self._is_closed = True
+        process.forget(self)
         if self._worker is not None:
             self._worker.close(self.config.exit_timeout_s if timeout_s is None else timeout_s)
         self.pipeline.queue.close()
@@ -159,6 +160,7 @@ class Emitter:
         if not self._is_offline:
             self._is_offline = True
             self._held = (self.pipeline, self._worker)
+            self.pipeline.is_paused = True
             self._begin()
             self._registry.reset(self._start)
 
@@ -166,6 +168,7 @@ class Emitter:
         """Work again as before `go_offline`."""
         if self._is_offline:
             self.pipeline, self._worker = self._held
+            self.pipeline.is_paused = False
             self._is_offline = False
             self._registry.reset(self._start)
 

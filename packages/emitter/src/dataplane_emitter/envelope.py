@@ -47,14 +47,17 @@ class Route:
     tail: bytes
     cost_bytes: int
 
-    def line(self, source: str, sequence: int, body: bytes) -> bytes:
-        """Return the event's finished line. `body` is a JSON object whose last member is `event`."""
-        identity = event.event_id(source, sequence).encode()
-        return b'{"_id":"%b",%b,"sequence":%d},"dp":{"source":"%b"}%b}\n' % (
-            identity,
+    def line(self, source: bytes, sequence: int, body: bytes) -> bytes:
+        """Return the event's finished line. `body` is a JSON object whose last member is `event`.
+
+        The identity is written as `dataplane_common.event.event_id` writes it.
+        """
+        return b'{"_id":"%b-%x",%b,"sequence":%d},"dp":{"source":"%b"}%b}\n' % (
+            source,
+            sequence,
             body[1:-2],
             sequence,
-            source.encode(),
+            source,
             self.tail,
         )
 

@@ -44,7 +44,7 @@ class Framer:
         return [self._encode(frame.subject, [shrink(lines[0], len(lines[0]) // 2)], frame.first)]
 
     def _lines(self, group: list[Entry], max_message_bytes: int) -> list[bytes]:
-        source = self._account.source
+        source = self._account.source.encode()
         limit = max_message_bytes - _HEADER_BYTES
         first = self._account.next_sequences(len(group))
         lines = [route.line(source, sequence, body) for sequence, (_, route, body) in enumerate(group, first)]

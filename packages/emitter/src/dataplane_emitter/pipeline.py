@@ -32,6 +32,7 @@ class Pipeline:
         self.config = config
         self.registry = registry
         self.pid = os.getpid()
+        self.is_paused = False
         self.envelope = Envelope(config)
         self.queue = BoundedQueue(config.queue)
         rules = Rules(config, self.envelope)
@@ -54,6 +55,8 @@ class Pipeline:
 
     def collect(self) -> None:
         """Turn what the metrics have counted into events."""
+        if self.is_paused:
+            return
         self.registry.collect(self.envelope, self.queue)
 
     async def tell(self, delivery: Delivery, max_message_bytes: int, *, final: bool = False) -> None:
@@ -70,6 +73,6 @@ class Pipeline:
         """Take everything out of the queue as (subject, finished line), for tests without a bus."""
         entries = self.queue.take(len(self.queue), self.config.queue.max_bytes)
         first = self.account.next_sequences(len(entries))
-        source = self.account.source
+        source = self.account.source.encode()
         numbered = enumerate(entries, first)
         return [(route.subject, route.line(source, sequence, body)) for sequence, (_, route, body) in numbered]

@@ -7,7 +7,7 @@ child never waits for a lock that a thread of its parent held, and the end comes
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakSet
 
@@ -22,8 +22,10 @@ class Emitting(Protocol):
         """Deliver and end within the deadline."""
 
 
-#: Emitters that were made and not thrown away.
+#: Emitters that somebody still holds, closed ones included: a fork concerns them all.
 live: "WeakSet[Emitting]" = WeakSet()
+#: Emitters that have to be closed; held here, because an application may keep nothing but a handler, or not even that.
+_open: set[Emitting] = set()
 OnNew = Callable[[Emitting], None]
 _on_new: OnNew | None = None
 #: Runs after the finalizers of the application's own pools and queues in a `multiprocessing` child.
@@ -33,8 +35,14 @@ _LAST = -100
 def register(emitter: Emitting) -> None:
     """Have an emitter looked after from now on."""
     live.add(emitter)
+    _open.add(emitter)
     if _on_new is not None:
         _on_new(emitter)
+
+
+def forget(emitter: Emitting) -> None:
+    """Look no more after an emitter that was closed."""
+    _open.discard(emitter)
 
 
 def set_on_new(callback: OnNew | None) -> OnNew | None:
@@ -52,9 +60,9 @@ def close_at_end_of_child() -> None:
         util.Finalize(None, close_all, exitpriority=_LAST)
 
 
-def close_all(emitters: Iterable[Emitting] | None = None) -> None:
+def close_all() -> None:
     """Close every emitter, each within its own deadline."""
-    for emitter in list(live if emitters is None else emitters):
+    for emitter in list(_open):
         emitter.close()
 
 

@@ -98,8 +98,8 @@ class BoundedQueue:
         size = 0
         with self._lock:
             while len(taken) < max_events and (rank := self._oldest_rank()) is not None:
-                entry = rank[0]
-                cost = len(entry[2]) + entry[1].cost_bytes
+                _, route, body = rank[0]
+                cost = len(body) + route.cost_bytes
                 if taken and size + cost > max_bytes:
                     break
                 taken.append(rank.popleft())

@@ -1,0 +1,57 @@
+"""The README's examples run as printed."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RunProgram = Callable[..., Any]
+_README = Path(__file__).parent.parent / "README.md"
+_EXAMPLES = re.findall(r"```python\n(.*?)```", _README.read_text(), re.DOTALL)
+
+
+def test_there_are_examples() -> None:
+    """The README shows logging, structlog, dictConfig, metrics and testing."""
+    assert len(_EXAMPLES) == 5
+
+
+def test_the_ten_lines_run_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first example, as it is, brings a log event, a count and a time onto a real server."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    first = _EXAMPLES[0]
+    assert len([line for line in first.splitlines() if line.strip()]) <= 10
+    done = run_program(first)
+    assert "dataplane_emitter" not in done.stderr
+    (event,) = own_bus.events("checkout")
+    assert (event["message"], event["amount"], event["log"]["level"]) == ("order 4711 paid", 59.9, "warning")
+    points = {point["metric"]["name"]: point for point in own_bus.events("checkout", "METRICS")}
+    assert points["orders"]["metric"]["value"] == 1
+    assert points["orders"]["labels"] == {"shop": "de"}
+    assert points["payment"]["metric"]["count"] == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_other_ways_to_log_run_as_printed(
+    own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Structlog and dictConfig bring the same event."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    run_program(_EXAMPLES[number])
+    (event,) = own_bus.events("checkout")
+    assert (event["message"], event["order"], event["amount"]) == ("order paid", 4711, 59.9)
+
+
+def test_the_metrics_run_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind of metric in the README makes its document."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    run_program(_EXAMPLES[3] + "\nimport asyncio\nasyncio.run(quote())\n")
+    points = {point["metric"]["name"]: point for point in own_bus.events("checkout", "METRICS")}
+    assert points.keys() == {"pool_connections", "cart_size", "hits", "quote"}
+    assert points["cart_size"]["labels"] == {"region": "eu", "shop": "de"}
+
+
+def test_the_test_example_passes(run_program: RunProgram) -> None:
+    """The example of a test is a test that passes."""
+    run_program(_EXAMPLES[4] + "\ntest_an_order_is_logged_and_counted()\n")

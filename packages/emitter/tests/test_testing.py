@@ -1,0 +1,48 @@
+"""The test helpers that ship with the emitter."""
+
+import doctest
+from collections.abc import Callable
+from typing import Any
+
+from dataplane_emitter import configure, testing
+from dataplane_emitter.testing import capture_events
+
+pytest_plugins = ["dataplane_emitter.pytest_plugin"]
+
+
+def test_what_the_application_configures_is_captured() -> None:
+    """An emitter that the application makes within the block sends nothing and is captured."""
+    with capture_events() as captured:
+        emitter = configure(service="shop", servers="nats://127.0.0.1:1")
+        emitter.processor()(None, "info", {"event": "inside"})
+        assert emitter.stats().is_connected is False
+        assert [event["service"]["name"] for event in captured.events] == ["shop"]
+    emitter.close(0)
+
+
+def test_what_was_there_before_works_again_afterwards(bus: Any, make_emitter: Callable[..., Any], dataset: str) -> None:
+    """An emitter at work is captured within the block only; afterwards it delivers as before."""
+    emitter = make_emitter(bus.url)
+    log = emitter.processor()
+    counter = emitter.counter("c")
+    log(None, "info", {"event": "before"})
+    with capture_events() as captured:
+        log(None, "info", {"event": "within"})
+        counter.inc()
+        assert [event["message"] for event in captured.events] == ["within"]
+        assert captured.total("c") == 1
+    log(None, "info", {"event": "after"})
+    assert emitter.flush(10)
+    assert [event["message"] for event in bus.events(dataset)] == ["before", "after"]
+    assert bus.events(dataset, "METRICS") == []
+
+
+def test_the_examples_in_docstrings_run() -> None:
+    """What the docstrings show is what happens."""
+    assert doctest.testmod(testing).failed == 0
+
+
+def test_the_fixture_captures(captured_events: testing.Captured) -> None:
+    """The pytest fixture is `capture_events` around a test."""
+    captured_events.emitter.processor()(None, "info", {"event": "x"})
+    assert len(captured_events.events) == 1
