@@ -38,6 +38,7 @@ class Emitter:
         self._worker: Worker | None
         self._held: tuple[Pipeline, Worker | None]
         self._registry = Registry(config)
+        self._parents: list[tuple[Pipeline, Worker | None]] = []
         self._is_closed = False
         self._is_offline = False
         self._timers: dict[tuple[Any, ...], Timer] = {}
@@ -151,7 +152,7 @@ class Emitter:
 
     def start_anew(self) -> None:
         """Begin again in a forked child: own source, empty queue, metrics from nothing, a thread when first needed."""
-        self._abandoned = (self.pipeline, self._worker)  # kept, so that nothing of the parent's is closed from here
+        self._parents.append((self.pipeline, self._worker))  # kept, so that nothing of theirs is closed from here
         self._begin()
         self._registry.reset(self._start)
 
