@@ -124,7 +124,7 @@ class PullConsumer:
 
     @property
     def _inbox(self) -> str:
-        return f"{self.connection.inbox}.pull.{self.config.durable}"
+        return f"{self.connection.inbox}.pull.{self.config.stream}.{self.config.durable}"
 
     @property
     def _name(self) -> str:
