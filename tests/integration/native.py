@@ -10,4 +10,4 @@ def native_servers(folder: Path) -> tuple[NatsServer, ElasticsearchServer]:
     """Return a NATS server and an Elasticsearch, not yet started; the first call may download Elasticsearch."""
     home = elasticsearch_home(unseen)
     nats = NatsServer(folder / "nats")
-    return nats, ElasticsearchServer(folder / "elasticsearch", home, jvm_options=("-XX:TieredStopAtLevel=1",))
+    return nats, ElasticsearchServer(folder / "elasticsearch", home)
