@@ -91,6 +91,25 @@ def test_take_stops_at_its_limits() -> None:
     assert queue.counts().taken == 4
 
 
+def test_a_flood_lets_a_busy_reader_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 64th call stands aside, but only while the queue fills and its reader computes."""
+    pauses: list[float] = []
+    monkeypatch.setattr("dataplane_emitter.queue.time.sleep", pauses.append)
+    queue = _queue(max_events=1_000)
+    for _ in range(256):
+        queue.put(level.INFO, _ROUTE, b"x")
+    assert pauses == []
+    queue.is_reader_busy = True
+    for _ in range(256):
+        queue.put(level.INFO, _ROUTE, b"x")
+    assert len(pauses) == 4
+    assert max(pauses) <= 0.0001
+    queue.take(500, 10**6)
+    for _ in range(64):
+        queue.put(level.INFO, _ROUTE, b"x")
+    assert len(pauses) == 4
+
+
 @given(
     overflow=st.sampled_from(["drop_lowest", "drop_oldest", "drop_newest"]),
     max_events=st.integers(1, 8),

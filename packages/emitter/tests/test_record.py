@@ -159,6 +159,11 @@ def test_levels_filter_where_they_are_set() -> None:
         assert captured.events[2]["event"]["dataset"] == "web_access"
 
 
+def test_a_handlers_level_may_be_spelt_small(captured: Captured) -> None:
+    """`handler("info")` and `handler("INFO")` are the same."""
+    assert captured.emitter.handler("info").level == captured.emitter.handler("INFO").level == logging.INFO
+
+
 def test_static_and_dynamic_fields_are_on_each_event() -> None:
     """Fixed fields, and those that a function gives at each event; the record's own value counts before both."""
     context: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="none")

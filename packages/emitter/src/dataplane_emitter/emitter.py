@@ -52,15 +52,15 @@ class Emitter:
         It passes the event on unchanged, so that it can stand before a renderer, or ends the chain if `final`. Events
         below `level` are not sent.
         """
-        return Processor(self, level=level, final=final)
+        return Processor(self.intake, level=level, final=final)
 
     def handler(self, level: int | str = 0) -> Handler:
-        """Return a `logging.Handler`.
+        """Return a `logging.Handler` for records from `level` on.
 
         Raises:
             ValueError: `logging` knows no such level.
         """
-        return Handler(self, level)
+        return Handler(self.intake, level.upper() if isinstance(level, str) else level)
 
     def counter(self, name: str, unit: str = "1", labels: Mapping[str, Any] | None = None) -> Counter:
         """Return the counter of that name; its documents carry what was added in their interval."""

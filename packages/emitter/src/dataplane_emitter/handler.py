@@ -5,20 +5,18 @@ raised, so that a log call in a signal handler, a finaliser or a forked child ca
 """
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from dataplane_emitter.intake import Intake
 from dataplane_emitter.record import accept_record
-
-if TYPE_CHECKING:
-    from dataplane_emitter.emitter import Emitter
 
 
 class Handler(logging.Handler):
-    """Sends what it handles; made by `Emitter.handler`."""
+    """Sends what it handles to the intake of the process that it is in; made by `Emitter.handler`."""
 
-    def __init__(self, emitter: "Emitter", level: int | str = logging.NOTSET) -> None:
+    def __init__(self, intake: Callable[[], Intake], level: int | str = logging.NOTSET) -> None:
         super().__init__(level)
-        self._emitter = emitter
+        self._intake = intake
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         """Make no lock: the queue has its own, which is held for a few instructions."""
@@ -36,5 +34,5 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record as an event."""
-        intake = self._emitter.intake()
+        intake = self._intake()
         intake.guard(accept_record, record)

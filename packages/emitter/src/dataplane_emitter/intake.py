@@ -17,8 +17,9 @@ from dataplane_emitter.queue import BoundedQueue
 from dataplane_emitter.rules import Rules
 from dataplane_emitter.shrink import shrink
 
-#: A log call within a log call (a `__str__` that logs) is welcome, a recursion of them is not.
-_MAX_DEPTH = 3
+#: Log calls within log calls, by a `__str__` that logs or by signals that interrupt each other, are welcome up to this
+#: depth; beyond it, it is a recursion.
+_MAX_DEPTH = 8
 #: Field names that were seen to be plain; an application that makes up names for ever starts the memory anew.
 _MAX_NAMES = 4_096
 _MAX_NAME_CHARACTERS = 256

@@ -4,29 +4,27 @@ Flows in: an event dictionary. Flows out: an event in the queue, and the diction
 Invariant: nothing is raised but, in a `final` processor, structlog's own `DropEvent`; structlog is imported only then.
 """
 
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, MutableMapping
+from typing import Any, TypeVar
 
 from dataplane_emitter import level as levels
+from dataplane_emitter.intake import Intake
 from dataplane_emitter.record import accept_event
-
-if TYPE_CHECKING:
-    from dataplane_emitter.emitter import Emitter
 
 _EventT = TypeVar("_EventT", bound=MutableMapping[str, Any])
 
 
 class Processor:
-    """Sends what passes through; made by `Emitter.processor`."""
+    """Sends what passes through to the intake of the process that it is in; made by `Emitter.processor`."""
 
-    def __init__(self, emitter: "Emitter", *, level: str = "", final: bool = False) -> None:
-        self._emitter = emitter
+    def __init__(self, intake: Callable[[], Intake], *, level: str = "", final: bool = False) -> None:
+        self._intake = intake
         self._least = levels.from_name(level).number if level else 0
         self._end: type[BaseException] | None = _drop_event() if final else None
 
     def __call__(self, logger: Any, method: str, event: _EventT) -> _EventT:
         """Queue the event and return it unchanged, or end the chain if this is the final processor."""
-        intake = self._emitter.intake()
+        intake = self._intake()
         intake.guard(accept_event, logger, method, event, self._least)
         if self._end is not None:
             raise self._end

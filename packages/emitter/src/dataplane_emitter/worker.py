@@ -6,6 +6,7 @@ thread, the application only ever notices by reading `stats()`; and the thread n
 
 import asyncio
 import contextlib
+import selectors
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from dataplane_common.errors import ConfigError, Transient
 from dataplane_common.lifecycle import cancel
 from dataplane_emitter.pipeline import Pipeline
 from dataplane_emitter.publish import CoreDelivery, Delivery, JetStreamDelivery
+from dataplane_emitter.queue import BoundedQueue
 
 #: Pause before everything is built anew after an error that should not happen, or a secret that cannot be read.
 _REBUILD_AFTER_S = 2.0
@@ -26,6 +28,22 @@ _TICK_S = 0.25
 _FLUSH_POLL_S = 0.005
 #: What closing the socket may take of the time for closing everything.
 _CLOSE_SHARE = 0.25
+
+
+class _Selector(selectors.DefaultSelector):
+    """Waits for the socket, and lets the queue know when it does: nobody stands aside for a reader that waits."""
+
+    def __init__(self, queue: BoundedQueue) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def select(self, timeout: float | None = None) -> "list[tuple[selectors.SelectorKey, int]]":
+        """See `selectors.BaseSelector`."""
+        self._queue.is_reader_busy = timeout is not None and timeout <= 0
+        try:
+            return super().select(timeout)
+        finally:
+            self._queue.is_reader_busy = True
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -100,13 +118,14 @@ class Worker:
         self._pipeline.intake.disown_thread()
         while True:
             try:
-                with asyncio.Runner(loop_factory=_Loop) as runner:
+                with asyncio.Runner(loop_factory=lambda: _Loop(_Selector(self._pipeline.queue))) as runner:
                     runner.run(self._run())
             except Exception as error:  # noqa: BLE001 - the supervisor of everything below
                 self._pipeline.notices.report(f"the emitter starts anew after {type(error).__name__}: {error}")
                 self._pipeline.account.abandon("internal_error")
             finally:
                 self._connection = self._delivery = None
+                self._pipeline.queue.is_reader_busy = False
             if self._deadline is not None:
                 return
             time.sleep(_REBUILD_AFTER_S)
