@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from dataplane_common.bus import Connection, ensure_streams
 from dataplane_common.config import NatsConfig
@@ -23,6 +24,10 @@ from dataplane_common.ledger import SourceAccount, decode_message
 from dataplane_common.local import NatsServer
 from dataplane_emitter import Emitter, configure
 from dataplane_emitter.testing import Captured, capture_events
+
+# How long one example takes says something about the machine, not about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 class Bus:

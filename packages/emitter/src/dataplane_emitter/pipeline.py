@@ -67,7 +67,7 @@ class Pipeline:
         subject = taxonomy.ledger_subject(config.namespace, config.host, config.service)
         accounts = [self.account.ledger(final=final)]
         for message in ledger.encode_messages(config.service, VERSION, moment.now(), accounts, max_message_bytes):
-            await delivery.tell(subject, message)
+            await delivery.tell(subject, message, wait=final)
 
     def lines(self) -> list[tuple[str, bytes]]:
         """Take everything out of the queue as (subject, finished line), for tests without a bus."""

@@ -36,8 +36,8 @@ class Delivery(Protocol):
     async def confirm(self) -> None:
         """Wait until everything sent so far is acknowledged or given up."""
 
-    async def tell(self, subject: str, payload: bytes) -> None:
-        """Send a message about ourselves; it is no event and not counted."""
+    async def tell(self, subject: str, payload: bytes, *, wait: bool = False) -> None:
+        """Send a message about ourselves, which is no event and not counted; `wait` until it has arrived."""
 
     def hear(self, report: str) -> None:
         """Learn from what the connection reports."""
@@ -74,8 +74,10 @@ class JetStreamDelivery:
         self._account = account
         self._framer = framer
         self._denials = Denials()
+        self._unsettled = 0
+        self._settled_some = asyncio.Event()
         self._told: asyncio.Future[PubAck] | None = None
-        self._again: set[asyncio.Task[None]] = set()
+        self._cutting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """See `Delivery`."""
@@ -86,21 +88,24 @@ class JetStreamDelivery:
         if frame.subject in self._denials:
             self._account.drop("denied", frame.count)
             return
+        self._unsettled += 1
         settled = await self._publisher.publish(frame.subject, frame.payload, frame.headers)
         settled.add_done_callback(partial(self._settle, frame))
 
     async def confirm(self) -> None:
         """See `Delivery`."""
-        while self._publisher.in_flight or self._again:
-            await self._publisher.drain(_CONFIRM_TIMEOUT_S)
-            if self._again:
-                await asyncio.wait(self._again)
+        while self._unsettled:
+            self._settled_some.clear()
+            await self._settled_some.wait()
 
-    async def tell(self, subject: str, payload: bytes) -> None:
-        """See `Delivery`. A message that is still unconfirmed is not followed by another one."""
-        if (self._told is None or self._told.done()) and subject not in self._denials:
-            self._told = await self._publisher.publish(subject, payload, {})
-            self._told.add_done_callback(_retrieve)
+    async def tell(self, subject: str, payload: bytes, *, wait: bool = False) -> None:
+        """See `Delivery`. While one message is unconfirmed no other follows, unless it is waited for."""
+        if subject in self._denials or not (wait or self._told is None or self._told.done()):
+            return
+        self._told = await self._publisher.publish(subject, payload, {})
+        self._told.add_done_callback(_retrieve)
+        if wait:
+            await asyncio.wait([self._told])
 
     def hear(self, report: str) -> None:
         """See `Delivery`."""
@@ -113,27 +118,27 @@ class JetStreamDelivery:
         await self._publisher.close()
 
     def _settle(self, frame: Frame, settled: "asyncio.Future[PubAck]") -> None:
-        if settled.cancelled():
+        error = None if settled.cancelled() else settled.exception()
+        if isinstance(error, TooLarge):
+            task = asyncio.get_running_loop().create_task(self._send_smaller(frame))
+            self._cutting.add(task)
+            task.add_done_callback(self._cutting.discard)
             return
-        error = settled.exception()
-        if error is None:
-            self._account.acknowledge(frame.count)
-        elif isinstance(error, TooLarge):
-            self._cut_again(frame)
-        else:
+        if error is not None:
             self._account.drop("denied", frame.count)
-
-    def _cut_again(self, frame: Frame) -> None:
-        task = asyncio.get_running_loop().create_task(self._send_smaller(frame))
-        self._again.add(task)
-        task.add_done_callback(self._again.discard)
+        elif not settled.cancelled():
+            self._account.acknowledge(frame.count)
+        self._one_settled()
 
     async def _send_smaller(self, frame: Frame) -> None:
-        smaller = self._framer.smaller(frame)
-        if not smaller:
-            self._account.drop("too_large", frame.count)
-        for part in smaller:
+        """Replace a frame by its parts; it counts as unsettled until they do."""
+        for part in _smaller(self._framer, self._account, frame):
             await self.send(part)
+        self._one_settled()
+
+    def _one_settled(self) -> None:
+        self._unsettled -= 1
+        self._settled_some.set()
 
 
 class CoreDelivery:
@@ -160,7 +165,8 @@ class CoreDelivery:
         try:
             await self._connection.publish(frame.subject, frame.payload, headers=frame.headers)
         except TooLarge:
-            await self._send_smaller(frame)
+            for part in _smaller(self._framer, self._account, frame):
+                await self.send(part)
         except Transient:
             self._account.drop("bus_lost", frame.count)
         else:
@@ -182,10 +188,12 @@ class CoreDelivery:
             self._unconfirmed -= count
             self._account.acknowledge(count)
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def tell(self, subject: str, payload: bytes, *, wait: bool = False) -> None:
         """See `Delivery`."""
         try:
             await self._connection.publish(subject, payload)
+            if wait:
+                await self._connection.flush(_CONFIRM_TIMEOUT_S)
         except (Transient, Permanent):
             return
 
@@ -202,12 +210,13 @@ class CoreDelivery:
         self._unconfirmed = 0
         self._session = self._connection.sessions
 
-    async def _send_smaller(self, frame: Frame) -> None:
-        smaller = self._framer.smaller(frame)
-        if not smaller:
-            self._account.drop("too_large", frame.count)
-        for part in smaller:
-            await self.send(part)
+
+def _smaller(framer: Framer, account: Account, frame: Frame) -> list[Frame]:
+    """Return the parts of a frame that was too large; if there are none its events are counted as dropped."""
+    parts = framer.smaller(frame)
+    if not parts:
+        account.drop("too_large", frame.count)
+    return parts
 
 
 def _retrieve(settled: "asyncio.Future[PubAck]") -> None:

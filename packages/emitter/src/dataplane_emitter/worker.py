@@ -256,8 +256,6 @@ class Worker:
             async with asyncio.timeout(self._left_s() * (1 - _CLOSE_SHARE)):
                 await self._flush()
                 await self._tell(final=True)
-                if self._delivery is not None:
-                    await self._delivery.confirm()
         await cancel(connecting, pumping)
 
     def _left_s(self) -> float:
