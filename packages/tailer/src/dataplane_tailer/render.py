@@ -1,21 +1,39 @@
 """Renders lines as events. Pure.
 
-Flows in: complete lines of one file and their place. Flows out: one line of JSON each. Invariant: the same bytes at
-the same place under the same source give the same event, times of arrival aside.
+Flows in: complete lines of one file and their place. Flows out: for each line its events, one line of JSON each: one as
+a rule, none if a filter drops it, several if it is a block of container lines. Invariant: the same bytes at the same
+place under the same source give the same event, times of arrival aside.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import orjson
 
 from dataplane_common.event import ECS_VERSION, encode, event_id, merge
-from dataplane_tailer.cut import text_of
-from dataplane_tailer.parse import Parsed
+from dataplane_tailer.config import InputConfig
+from dataplane_tailer.encoding import decode, newline_of, resolve, split_lines
+from dataplane_tailer.filters import Decide, decider
+from dataplane_tailer.parse import Parse, Parsed, content_parser, parser
+from dataplane_tailer.parse.container import READERS, block_reader
+from dataplane_tailer.parse.parsed import unparsed
+from dataplane_tailer.splice import INVALID_ENCODING, Envelope, splicer, tags_of
 
-#: What marks an event whose line was not valid in its encoding.
-INVALID_ENCODING = "invalid_encoding"
+__all__ = [
+    "INVALID_ENCODING",
+    "SPLIT_LINE",
+    "Origin",
+    "Render",
+    "Tally",
+    "parsed_renderer",
+    "plain_renderer",
+    "render_piece",
+    "renderer",
+]
+
 #: What marks an event that is a piece of a line above the limit.
 SPLIT_LINE = "split_line"
 
@@ -47,14 +65,50 @@ def _default_service(origin: Origin) -> dict[str, Any]:
     return {} if named else {"service.name": origin.dataset}
 
 
+@dataclass(slots=True)
+class Tally:
+    """What was rendered, and how: lines that no parser understood, invalid in their encoding, dropped by rule."""
+
+    unparsed: int = 0
+    invalid: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+#: (lines, offset, first sequence, time of arrival) → the events of each line, joined; count them by their newlines.
 Render = Callable[[list[bytes], int, int, str], list[bytes]]
+_RenderOne = Callable[[str, Parsed, int, int, str, bool], bytes]
 
 
-def plain_renderer(origin: Origin) -> Render:
-    """Return a function (lines, offset, first sequence, time of arrival) → events whose `message` is the line.
+def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, encoding: str = "") -> Render:
+    """Return what renders the lines of a file as its input says.
+
+    `encoding` is the file's own if that is known better than the input says (see `encoding.resolve`). A line may be
+    several joined by newlines, if `multiline.cutter` says that they are one event or one block.
+
+    Raises:
+        ConfigError: the input's keys cannot be used.
+    """
+    tally = Tally() if tally is None else tally
+    name = resolve(encoding or entry.encoding, b"")
+    decide = decider(entry.filters)
+    if entry.parser in READERS:
+        return _block_renderer(origin, entry, tally, name, decide)
+    parse = parser(entry)
+    if parse is None and decide is None and name == "utf-8":
+        return plain_renderer(origin, tally)
+    return parsed_renderer(origin, parse or _as_message, tally, encoding=name, decide=decide)
+
+
+def _as_message(line: str, _at: str) -> Parsed:
+    return Parsed({"message": line}, is_vetted=True)
+
+
+def plain_renderer(origin: Origin, tally: Tally | None = None) -> Render:
+    """Return a renderer of UTF-8 lines whose events have the line as `message`.
 
     One byte format per line: all that is constant for the file is in the template.
     """
+    tally = Tally() if tally is None else tally
     template = _template(origin)
 
     def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
@@ -65,10 +119,13 @@ def plain_renderer(origin: Origin) -> Render:
             try:
                 text = line.decode()
             except UnicodeDecodeError:
+                tally.invalid += 1
                 append(_undecodable(origin, offset, sequence, at, line))
             else:
                 if text[-1:] == "\r":
                     text = text[:-1]
+                if offset == 0 and text[:1] == "\ufeff":
+                    text = text[1:]
                 append(shaped % (offset, dumps(text), offset, sequence))
             offset += len(line) + 1
             sequence += 1
@@ -87,43 +144,92 @@ def _template(origin: Origin) -> bytes:
     return b'{"_id":"%b-%%x","@timestamp":"@AT@",%b\n' % (origin.source.encode(), body[1:])
 
 
-def parsed_renderer(origin: Origin, parse: Callable[[str], Parsed]) -> Render:
-    """Return a function like `plain_renderer`'s whose events have the fields that `parse` finds."""
+def parsed_renderer(
+    origin: Origin,
+    parse: Parse,
+    tally: Tally | None = None,
+    *,
+    encoding: str = "utf-8",
+    decide: Decide | None = None,
+) -> Render:
+    """Return a renderer whose events have the fields that `parse` finds in the lines that `decide` lets through."""
+    tally = Tally() if tally is None else tally
+    render_one = _one_renderer(origin, tally)
+    newline_length = len(newline_of(encoding))
 
     def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
         events: list[bytes] = []
         for line in lines:
-            text, valid = text_of(line)
-            parsed = parse(text)
-            document = merge(parsed.fields, _with_marks(origin.envelope(offset, sequence), parsed, at, valid=valid))
-            events.append(encode(event_id(origin.source, offset), parsed.timestamp or at, document))
-            offset += len(line) + 1
-            sequence += 1
+            text, is_valid = decode(line, encoding, is_first=offset == 0)
+            if decide is not None and (rule := decide(text)) is not None:
+                tally.dropped[rule] += 1
+                events.append(b"")
+            else:
+                events.append(render_one(text, parse(text, at), offset, sequence, at, is_valid))
+                sequence += 1
+            offset += len(line) + newline_length
         return events
 
     return render
 
 
-def render_piece(origin: Origin, place: tuple[int, int], sequence: int, at: str, data: bytes) -> bytes:
+def _one_renderer(origin: Origin, tally: Tally) -> _RenderOne:
+    """Return what makes an event of one parsed text, and counts it."""
+    splice = splicer(Envelope(origin.source, origin.envelope))
+
+    def render_one(text: str, parsed: Parsed, offset: int, sequence: int, at: str, is_valid: bool) -> bytes:  # noqa: FBT001
+        if not is_valid:
+            tally.invalid += 1
+        if parsed.problem:
+            tally.unparsed += 1
+        try:
+            return splice(parsed, offset, sequence, at, is_valid)
+        except RecursionError:
+            tally.unparsed += 1
+            return splice(unparsed(text, "nested too deeply"), offset, sequence, at, is_valid)
+
+    return render_one
+
+
+def _block_renderer(origin: Origin, entry: InputConfig, tally: Tally, encoding: str, decide: Decide | None) -> Render:
+    """Return a renderer of blocks of container lines: one event for each line that the container wrote."""
+    render_one = _one_renderer(origin, tally)
+    newline = newline_of(encoding)
+    read_block = block_reader(entry, content_parser(entry))
+
+    def render(blocks: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
+        events: list[bytes] = []
+        for block in blocks:
+            lines = split_lines(block + newline, newline)
+            starts = [*accumulate((len(line) + len(newline) for line in lines), initial=offset)]
+            texts = [decode(line, encoding, is_first=start == 0) for line, start in zip(lines, starts, strict=False)]
+            made: list[bytes] = []
+            for index, text, parsed in read_block([text for text, _ in texts], at):
+                if decide is not None and (rule := decide(text)) is not None:
+                    tally.dropped[rule] += 1
+                else:
+                    made.append(render_one(text, parsed, starts[index], sequence, at, texts[index][1]))
+                    sequence += 1
+            events.append(b"".join(made))
+            offset = starts[-1]
+        return events
+
+    return render
+
+
+def render_piece(
+    origin: Origin, place: tuple[int, int], sequence: int, at: str, data: bytes, *, encoding: str = "utf-8"
+) -> bytes:
     """Return the event of a piece; `place` is (offset of the line, number of the piece)."""
     offset, piece = place
-    text, valid = text_of(data, ended=False)
+    text, valid = decode(data, encoding, ended=False, is_first=offset == 0 and piece == 1)
     document = {"message": text, **origin.envelope(offset, sequence)}
-    document["tags"] = [SPLIT_LINE] if valid else [SPLIT_LINE, INVALID_ENCODING]
+    document["tags"] = [*tags_of(document), SPLIT_LINE] if valid else [*tags_of(document), SPLIT_LINE, INVALID_ENCODING]
     return encode(event_id(origin.source, offset, piece), at, document)
 
 
 def _undecodable(origin: Origin, offset: int, sequence: int, at: str, line: bytes) -> bytes:
-    text, _ = text_of(line)
-    document = {"message": text, **origin.envelope(offset, sequence), "tags": [INVALID_ENCODING]}
+    text, _ = decode(line, "utf-8", is_first=offset == 0)
+    document = {"message": text, **origin.envelope(offset, sequence)}
+    document["tags"] = [*tags_of(document), INVALID_ENCODING]
     return encode(event_id(origin.source, offset), at, document)
-
-
-def _with_marks(envelope: dict[str, Any], parsed: Parsed, at: str, *, valid: bool) -> dict[str, Any]:
-    if parsed.timestamp is not None:
-        envelope["event"]["created"] = at
-    if parsed.problem:
-        envelope["error"] = {"message": parsed.problem}
-    if not valid:
-        envelope["tags"] = [INVALID_ENCODING]
-    return envelope

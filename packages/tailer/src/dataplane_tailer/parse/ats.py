@@ -1,0 +1,195 @@
+"""Apache Traffic Server: its stock formats and those of the user's `logging.yaml`.
+
+Flows in: a line. Flows out: ECS fields, `ats.<field>` for what ECS has no name for, the line itself as `message`.
+Invariant: `-` is absent; of several fields that mean one ECS name one has it and the others keep their own.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import tzinfo
+from typing import Any
+
+from dataplane_common.errors import ConfigError
+from dataplane_tailer.parse import times
+from dataplane_tailer.parse.ats_fields import ECS, ECS_HEADERS, OTHERS, TIMES, Kind
+from dataplane_tailer.parse.ats_format import Field, read_format
+from dataplane_tailer.parse.http import endpoint, split_request
+from dataplane_tailer.parse.options import ParserConfig
+from dataplane_tailer.parse.parsed import Parse, Parsed, unparsed
+from dataplane_tailer.parse.time_field import zone_of
+
+_COMMON = '%<chi> - %<caun> [%<cqtn>] "%<cqtx>" %<pssc> %<pscl>'
+_EXTENDED = f"{_COMMON} %<sssc> %<sscl> %<cqcl> %<pqcl> %<cqhl> %<pshl> %<pqhl> %<sshl> %<tts>"
+#: The formats that Traffic Server comes with.
+STOCK = {
+    "ats_squid": "%<cqtq> %<ttms> %<chi> %<crc>/%<pssc> %<psql> %<cqhm> %<cquc> %<caun> %<phr>/%<shn> %<psct>",
+    "ats_common": _COMMON,
+    "ats_extended": _EXTENDED,
+    "ats_extended2": f"{_EXTENDED} %<phr> %<cfsc> %<pfsc> %<crc>",
+}
+
+#: (fields of the event, text) → nothing; puts one value in its place.
+Put = Callable[[dict[str, Any], str], None]
+_NANOS = 1_000_000_000
+_NO_ADDRESS = r"\*Not IP address \[\d+\]\*"
+
+
+def ats_parser(config: ParserConfig) -> Parse:
+    """Return the parser for `format`, or for one of the stock formats.
+
+    Raises:
+        ConfigError: the format cannot be used, or `time_zone` is unknown.
+    """
+    text = STOCK.get(config.parser, config.format)
+    if not text:
+        raise ConfigError("format: missing; copy the format string from logging.yaml: '%<cqtq> %<ttms> …'")
+    parts = read_format(text)
+    zone = zone_of(config.time_zone)
+    fields = [part for part in parts if isinstance(part, Field)]
+    match = _pattern(parts).fullmatch
+    time_indexes, read_time = _clock(fields, zone)
+    puts = _puts(fields, without=time_indexes)
+    expected = f"not the format {text}"
+
+    def parse(line: str, _at: str) -> Parsed:
+        found = match(line)
+        if found is None:
+            return unparsed(line, expected)
+        values = found.groups()
+        timestamp = read_time([values[index] for index in time_indexes]) if time_indexes else None
+        if timestamp is None and time_indexes:
+            return unparsed(line, f"{expected}: no such time")
+        event: dict[str, Any] = {"message": line}
+        for index, put in puts:
+            if (value := values[index]) not in ("-", ""):
+                put(event, value)
+        return Parsed(event, timestamp, "", True)  # noqa: FBT003 - a keyword costs time here
+
+    return parse
+
+
+def _pattern(parts: list[str | Field]) -> re.Pattern[str]:
+    """Return a pattern that takes time in proportion to the line: no field may hold what ends it."""
+    pattern = ""
+    for index, part in enumerate(parts):
+        if isinstance(part, str):
+            pattern += re.escape(part)
+        else:
+            following = parts[index + 1]
+            pattern += f"({_field_pattern(part, following if isinstance(following, str) else '')})"
+    return re.compile(pattern, re.DOTALL)
+
+
+def _field_pattern(field: Field, following: str) -> str:
+    kind = _kind(field)
+    if kind in (Kind.INTEGER, Kind.MILLISECONDS, Kind.FLAG):
+        return r"-?\d{1,18}|-"
+    if kind is Kind.HEX_MILLISECONDS or kind is Kind.HEXADECIMAL:
+        return r"(?:0x)?[0-9a-fA-F]{1,16}|-"
+    if kind in (Kind.SECONDS, Kind.DECIMAL):
+        return r"-?\d{1,18}(?:\.\d{1,9})?|-"
+    if not following:
+        return ".*"
+    if following[0] == '"':
+        return r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+    return f"{_NO_ADDRESS}|[^{re.escape(following[0])}]*+"
+
+
+def _kind(field: Field) -> Kind:
+    if field.aggregate:
+        return Kind.DECIMAL if field.aggregate == "AVERAGE" or field.symbol == "cqtq" else Kind.INTEGER
+    return ECS[field.symbol][1] if field.symbol in ECS and not field.of else OTHERS.get(field.symbol, Kind.TEXT)
+
+
+def _clock(fields: list[Field], zone: tzinfo) -> tuple[list[int], Callable[[list[str]], str | None]]:
+    """Return the groups that hold the time, and what reads them; no groups if the format has no time."""
+    at = {field.symbol: index for index, field in reversed(list(enumerate(fields))) if field.symbol in TIMES}
+    if "cqtq" in at or "cqts" in at:
+        return [at.get("cqtq", at.get("cqts", 0))], lambda texts: times.epoch_seconds(texts[0])
+    if "cqth" in at:
+        return [at["cqth"]], lambda texts: times.epoch_seconds(str(int(texts[0], 16)))
+    if "cqtn" in at:
+        return [at["cqtn"]], lambda texts: times.common(texts[0].strip("[]"), zone)
+    if "cqtd" in at and "cqtt" in at:
+        return [at["cqtd"], at["cqtt"]], lambda texts: times.iso(f"{texts[0]}T{texts[1]}", zone)
+    return [], lambda _texts: None
+
+
+def _puts(fields: list[Field], *, without: Iterable[int]) -> list[tuple[int, Put]]:
+    """Give every field its place: ECS names go to the first in the order of the table, once each."""
+    order = {symbol: rank for rank, symbol in enumerate(ECS)}
+    taken: set[str] = set()
+    puts: dict[int, Put] = {}
+    indexes = [index for index in range(len(fields)) if index not in set(without)]
+    for index in sorted(indexes, key=lambda index: order.get(fields[index].symbol, len(order))):
+        field = fields[index]
+        name, kind = _ecs_name(field)
+        if not name or name in taken:
+            name, kind = _free_name(field, taken), OTHERS.get(field.symbol, Kind.TEXT)
+            kind = _kind(field) if field.aggregate else kind
+        taken.add(name)
+        puts[index] = _put(name, kind)
+    return sorted(puts.items())
+
+
+def _ecs_name(field: Field) -> tuple[str, Kind]:
+    if field.aggregate:
+        return "", Kind.TEXT
+    if field.of:
+        return ECS_HEADERS.get((field.symbol, field.of.lower()), ""), Kind.TEXT
+    return ECS.get(field.symbol, ("", Kind.TEXT))
+
+
+def _free_name(field: Field, taken: set[str]) -> str:
+    name = f"ats.{field.ats_name}"
+    while name in taken:  # the format has the field twice
+        name += "_"
+    return name
+
+
+def _put(name: str, kind: Kind) -> Put:
+    *path, last = name.split(".")
+    convert = _CONVERT.get(kind, str)
+
+    def put(event: dict[str, Any], text: str) -> None:
+        for step in path:
+            event = event.setdefault(step, {})
+        event[last] = convert(text)
+
+    def put_address(event: dict[str, Any], text: str) -> None:
+        event.setdefault(path[0], {}).update(endpoint(text))
+
+    def put_request(event: dict[str, Any], text: str) -> None:
+        method, target, version = split_request(text)
+        event.setdefault("url", {})["original"] = target
+        if method:
+            event.setdefault("http", {}).setdefault("request", {}).setdefault("method", method)
+        if version:
+            event.setdefault("http", {}).setdefault("version", version)
+
+    def put_tls(event: dict[str, Any], text: str) -> None:
+        protocol, _, version = text.partition("v")
+        known = protocol in ("TLS", "SSL") and bool(version)
+        event.setdefault("tls", {}).update(
+            {"version": version, "version_protocol": protocol.lower()} if known else {"version": text}
+        )
+
+    return {Kind.ADDRESS: put_address, Kind.REQUEST: put_request, Kind.TLS_VERSION: put_tls}.get(kind, put)
+
+
+def _nanos(seconds: str) -> int:
+    whole, _, digits = seconds.partition(".")
+    sign = -1 if whole.startswith("-") else 1
+    return int(whole) * _NANOS + sign * int((digits or "0")[:9].ljust(9, "0"))
+
+
+_CONVERT: dict[Kind, Callable[[str], Any]] = {
+    Kind.INTEGER: int,
+    Kind.DECIMAL: float,
+    Kind.HEXADECIMAL: lambda text: int(text, 16),
+    Kind.FLAG: lambda text: text == "1",
+    Kind.HTTP_VERSION: lambda text: text.upper().removeprefix("HTTP/"),
+    Kind.MILLISECONDS: lambda text: int(text) * 1_000_000,
+    Kind.SECONDS: _nanos,
+    Kind.HEX_MILLISECONDS: lambda text: int(text, 16) * 1_000_000,
+}

@@ -1,0 +1,51 @@
+r"""What the access logs of web servers have in common: requests, addresses, escapes. Pure.
+
+Flows in: parts of a line. Flows out: ECS objects. Invariant: a request that is none stays visible as it was sent.
+"""
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import Any
+
+#: Distinct client addresses that are remembered.
+_ADDRESSES_KEPT = 16_384
+_REQUEST = re.compile(r"([A-Za-z][\w.!#$%&'*+^`|~-]*) (\S+)(?: HTTP/(\d(?:\.\d)?))?", re.ASCII)
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
+
+
+@lru_cache(maxsize=_ADDRESSES_KEPT)
+def is_ip(text: str) -> bool:
+    """Tell whether a text is an IPv4 or IPv6 address, which is what Elasticsearch's type `ip` takes."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def endpoint(address: str) -> dict[str, Any]:
+    """Return the ECS fields of one end of a connection: `address`, and `ip` where it is one."""
+    return {"address": address, "ip": address} if is_ip(address) else {"address": address}
+
+
+def split_request(request: str) -> tuple[str | None, str, str | None]:
+    """Return (method, target, HTTP version) of a request line (RFC 9112); one that is none is all target."""
+    found = _REQUEST.fullmatch(request)
+    return (found[1], found[2], found[3]) if found else (None, request, None)
+
+
+def unescaped(text: str) -> str:
+    r"""Return a text without the escapes of Apache and nginx: `\"`, `\\`, `\n`, `\x22`.
+
+    Escaped bytes that are no UTF-8 stay visible as `\xff`.
+    """
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(_unescape, text.encode()).decode(errors="backslashreplace")
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    what = found[1]
+    return bytes.fromhex(what[1:].decode()) if len(what) > 1 else _ESCAPED.get(what, what)

@@ -1,0 +1,128 @@
+"""Reads the time that an input names by `time_field`, `time_format` and `time_zone`. Pure.
+
+Flows in: the configuration; then a value of any type and the time of arrival. Flows out: a timestamp or None.
+Invariant: whatever can be wrong with the three keys is said at start.
+"""
+
+import difflib
+import re
+import zoneinfo
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dataplane_common.errors import ConfigError
+from dataplane_tailer.parse import times
+from dataplane_tailer.parse.options import ParserConfig
+
+#: (value, time of arrival) → timestamp.
+ReadTime = Callable[[Any, str], str | None]
+
+_PER_SECOND = {"epoch": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000, "epoch_ns": 1_000_000_000}
+_HAS_YEAR = re.compile(r"%[YyGcxDF]")
+_FRACTION = re.compile(r"(.*)[.,](\d{1,9})", re.DOTALL)
+#: Distinct times that are remembered per input.
+_TIMES_KEPT = 4096
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone by its IANA name; `local` is the host's.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name in ("UTC", "Z"):
+        return UTC
+    try:
+        return _local() if name == "local" else zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        known = zoneinfo.available_timezones()
+        close = difflib.get_close_matches(name, known, n=1)
+        advice = f'try "{close[0]}"' if close else 'write an IANA name such as "Europe/Berlin", or "local"'
+        raise ConfigError(f'time_zone: "{name}" is not known here ({len(known)} zones are); {advice}') from None
+
+
+def _local() -> tzinfo:
+    with Path("/etc/localtime").open("rb") as file:  # its one place (localtime(5))
+        return zoneinfo.ZoneInfo.from_file(file, "local")
+
+
+def time_reader(config: ParserConfig) -> ReadTime:
+    """Return what reads the time field of an input.
+
+    `time_format` is empty or `iso8601`, `clf`, `syslog`, `epoch`, `epoch_ms`, `epoch_us`, `epoch_ns`, or what Python's
+    `strptime` takes, where `%f` may also be behind a comma.
+
+    Raises:
+        ConfigError: a key cannot be used.
+    """
+    zone, form = zone_of(config.time_zone), config.time_format
+    if form in ("", "iso8601"):
+        return lambda value, _at: times.iso(value, zone) if isinstance(value, str) else _as_epoch(value)
+    if form == "clf":
+        return lambda value, _at: times.common(value.strip("[]"), zone) if isinstance(value, str) else None
+    if form == "syslog":
+        return lambda value, at: times.without_year(value, at, zone) if isinstance(value, str) else None
+    if (per_second := _PER_SECOND.get(form)) is not None:
+        return lambda value, _at: times.epoch_in(value, per_second)
+    return _strptime_reader(form, zone)
+
+
+def _as_epoch(value: Any) -> str | None:
+    return times.epoch(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _strptime_reader(form: str, zone: tzinfo) -> ReadTime:
+    _check_format(form)
+    has_fraction = form.endswith((".%f", ",%f"))
+    form = form[:-3] if has_fraction else form
+    read = _dated_reader(form, zone) if _HAS_YEAR.search(form) else _undated_reader(form, zone)
+
+    def whole(value: Any, at: str) -> str | None:
+        return read(str(value), at[:10])
+
+    def with_fraction(value: Any, at: str) -> str | None:
+        found = _FRACTION.fullmatch(str(value))
+        second = read(found[1], at[:10]) if found else None
+        return second and found and f"{second[:19]}.{times.micros_of(found[2])}Z"
+
+    return with_fraction if has_fraction else whole
+
+
+def _dated_reader(form: str, zone: tzinfo) -> Callable[[str, str], str | None]:
+    @lru_cache(maxsize=_TIMES_KEPT)
+    def read(text: str) -> str | None:
+        return _strptime(text, form, zone)
+
+    return lambda text, _today: read(text)
+
+
+def _undated_reader(form: str, zone: tzinfo) -> Callable[[str, str], str | None]:
+    @lru_cache(maxsize=_TIMES_KEPT)
+    def read(text: str, today: str) -> str | None:
+        found = (_strptime(f"{year:04} {text}", f"%Y {form}", zone) for year in times.years(today))
+        return times.latest(found, today)
+
+    return read
+
+
+def _strptime(text: str, form: str, zone: tzinfo) -> str | None:
+    try:
+        return times.stamp(datetime.strptime(text, form), zone)  # noqa: DTZ007 - `stamp` adds the zone
+    except ValueError:
+        return None
+
+
+def _check_format(form: str) -> None:
+    """Write a time in the format and read it again: what strptime does not know shows at once."""
+    try:
+        datetime.strptime(datetime(2024, 2, 29, tzinfo=UTC).strftime(form), form)  # noqa: DTZ007 - only tried
+    except (ValueError, re.error) as error:
+        raise ConfigError(
+            f'time_format: "{form}" cannot be read back ({error}); write a strptime format such as '
+            '"%Y-%m-%d %H:%M:%S,%f", or one of iso8601, clf, syslog, ' + ", ".join(_PER_SECOND)
+        ) from None
+    if "%" not in form:
+        raise ConfigError(f'time_format: "{form}" has no %-directive; write for example "%Y-%m-%d %H:%M:%S"')
