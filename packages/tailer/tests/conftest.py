@@ -108,32 +108,67 @@ class Lab:
             await task
             await tailer.close()
 
-    async def events(self, count: int, *, dataset: str | None = None) -> list[dict[str, Any]]:
+    async def events(self, count: int) -> list[dict[str, Any]]:
         """Return the first `count` events of the dataset in the order of the stream, repeats by id left out."""
-        connection = Connection(NatsConfig(servers=(self.url,)), name="tests")
-        connection.start()
-        await connection.wait_ready(10)
-        durable = f"reader_{secrets.token_hex(6)}"
-        subjects = (f"logs.test.{dataset or self.dataset}.>",)
-        consumer = PullConsumer(connection, ConsumerConfig("LOGS", durable, subjects))
-        await consumer.start()
-        found: dict[str, dict[str, Any]] = {}
         deadline = time.monotonic() + DEADLINE_S
-        try:
-            while len(found) < count:
-                assert time.monotonic() < deadline, f"{len(found)} of {count} events: {list(found.values())[-3:]}"
-                for delivery in await consumer.fetch(0.2):
+        found: list[dict[str, Any]] = []
+
+        def is_enough(seen: dict[str, dict[str, Any]]) -> bool:
+            assert time.monotonic() < deadline, f"{len(seen)} of {count} events: {list(seen.values())[-3:]}"
+            found[:] = seen.values()
+            return len(seen) >= count
+
+        await self._read(f"logs.test.{self.dataset}.>", "LOGS", is_enough)
+        return found
+
+    async def _read(
+        self, subject: str, stream: str, is_enough: Callable[[dict[str, dict[str, Any]]], bool] | None
+    ) -> list[dict[str, Any]]:
+        """Return events, distinct by id, until there are enough; without a measure, all that are there."""
+        found: dict[str, dict[str, Any]] = {}
+        async with self._consumer(subject, stream) as consumer:
+            while is_enough is None or not is_enough(found):
+                deliveries = await consumer.fetch(0.2)
+                if not deliveries and is_enough is None:
+                    break
+                for delivery in deliveries:
                     for line in decode_payload(delivery.data, delivery.headers).splitlines():
                         event = msgspec.json.decode(line)
                         assert found.setdefault(event["_id"], event)["message"] == event["message"]
+        return list(found.values())
+
+    @asynccontextmanager
+    async def _consumer(self, subject: str, stream: str) -> AsyncIterator[PullConsumer]:
+        connection = Connection(NatsConfig(servers=(self.url,)), name="tests")
+        connection.start()
+        await connection.wait_ready(10)
+        consumer = PullConsumer(connection, ConsumerConfig(stream, f"reader_{secrets.token_hex(6)}", (subject,)))
+        await consumer.start()
+        try:
+            yield consumer
         finally:
             await consumer.close()
             await connection.close()
-        return list(found.values())
 
     async def messages(self, count: int) -> list[str]:
         """Return the messages of exactly `count` events; one more would fail the test that counts on."""
         return [event["message"] for event in await self.events(count)]
+
+    async def count(self) -> int:
+        """Return how many events of the dataset the stream holds, repeats by id left out."""
+        return len(await self._read(f"logs.test.{self.dataset}.>", "LOGS", None))
+
+    async def ledger(self, source: str) -> dict[str, Any]:
+        """Return the final account of a source."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            async with self._consumer("ledger.>", "LEDGER") as consumer:
+                while deliveries := await consumer.fetch(0.3):
+                    for delivery in deliveries:
+                        for account in msgspec.json.decode(delivery.data)["sources"]:
+                            if account["source"] == source and account.get("final"):
+                                return account
+            assert time.monotonic() < deadline, f"no final account of {source}"
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition."""

@@ -10,7 +10,10 @@ import msgspec
 
 
 class SourceAccount(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One source's cumulative counts of events; times are RFC 3339. `last_sequence` is the highest given out."""
+    """One source's cumulative counts of events; times are RFC 3339. `last_sequence` is the highest given out.
+
+    `abandoned_bytes` are bytes of a file that were gone before they could be read, so nobody knows how many events.
+    """
 
     source: str
     dataset: str
@@ -25,6 +28,7 @@ class SourceAccount(msgspec.Struct, kw_only=True, omit_defaults=True):
     in_flight: int = 0
     spooled: int = 0
     dropped: dict[str, int] = {}
+    abandoned_bytes: dict[str, int] = {}
     last_sequence: int = 0
     first_at: str = ""
     last_at: str = ""

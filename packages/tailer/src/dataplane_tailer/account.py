@@ -17,6 +17,7 @@ from dataplane_common.taxonomy import ledger_subject
 from dataplane_tailer import __version__
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.state import SourceRecord
 
 _AGENT = "tailer"
 
@@ -32,30 +33,38 @@ class Account:
     finished_events: int = 0
 
     def finish(self, file: TailedFile) -> None:
-        """Take a source's last account."""
-        account = self.account_of(file)
-        account.final = True
-        self._finished.append(account)
-        self.finished_events += account.acknowledged
+        """Take the last account of a source that is settled."""
+        record = file.record
+        self._finished.append(self._account(record, file.sequence, file.positions.resolved.sequence, is_final=True))
+        self.finished_events += file.positions.resolved.sequence
+
+    def lose(self, record: SourceRecord) -> None:
+        """Take the last account of a source whose file is gone."""
+        self._finished.append(self._account(record, record.sequence, record.sequence, is_final=True))
 
     def account_of(self, file: TailedFile) -> SourceAccount:
         """Return a source's account now."""
-        record = file.record
-        acknowledged = file.positions.resolved.sequence
+        return self._account(file.record, file.sequence, file.positions.resolved.sequence)
+
+    def _account(
+        self, record: SourceRecord, accepted: int, acknowledged: int, *, is_final: bool = False
+    ) -> SourceAccount:
         return SourceAccount(
             source=record.source,
             dataset=record.dataset,
             namespace=self.config.namespace,
             host=self.config.host,
-            path=record.path,
+            path=record.log_path,
             inode=record.inode,
             head_hash=record.head_digest or None,
-            accepted=file.sequence,
+            accepted=accepted,
             acknowledged=acknowledged,
-            in_flight=file.sequence - acknowledged,
-            last_sequence=file.sequence,
+            in_flight=accepted - acknowledged,
+            abandoned_bytes=dict(record.abandoned_bytes),
+            last_sequence=accepted,
             first_at=record.first_at,
             last_at=record.last_at,
+            final=is_final,
         )
 
     async def publish(self, files: Iterable[TailedFile]) -> None:

@@ -14,8 +14,15 @@ from dataplane_common import config
 from dataplane_common.config import NatsConfig, TelemetryConfig
 from dataplane_common.errors import ConfigError
 from dataplane_common.taxonomy import check_token
+from dataplane_tailer.encoding import check_encoding
+from dataplane_tailer.filters import FilterConfig, decider
+from dataplane_tailer.multiline import MultilineConfig, check_multiline
+from dataplane_tailer.parse import PARSERS as ALL_PARSERS
+from dataplane_tailer.parse import ParserConfig, check_parser
+from dataplane_tailer.path_fields import check_paths
 
-PARSERS = ("plain", "json")
+#: The parsers that an input may name.
+PARSERS = ALL_PARSERS
 
 
 def default_state_dir() -> Path:
@@ -27,7 +34,9 @@ class DeliveryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """`[delivery]`: how lines become frames and how long things may take.
 
     `linger_ms` is the wait from a file's change to its read; `idle_flush_ms` how long an unterminated last line may
-    rest before it is sent as it is; `max_line_bytes` where a line is split into pieces.
+    rest before it is sent as it is; `max_line_bytes` where a line is split into pieces; `hold_copy_ms` how long a small
+    file that may be a copy is held back. Files that were deleted before they were read are kept open, and so is their
+    disk space, until `hold_deleted_bytes` or `hold_deleted_s` are passed; then the oldest are let go, and counted.
     """
 
     linger_ms: int = 100
@@ -38,18 +47,23 @@ class DeliveryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_line_bytes: int = 128 * 1024
     rescan_ms: int = 5_000
     close_rotated_after_ms: int = 30_000
+    hold_copy_ms: int = 10_000
+    hold_deleted_bytes: int = 10 * 1024**3
+    hold_deleted_s: int = 86_400
     grace_s: float = 10.0
 
 
-class InputConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[[inputs]]`: which files, and what their lines are."""
+class InputConfig(ParserConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[[inputs]]`: which files, and what their lines are (see `ParserConfig` for the keys of the parsers)."""
 
     paths: tuple[str, ...]
     dataset: str
     exclude: tuple[str, ...] = ()
-    parser: str = "plain"
     start_at: Literal["beginning", "end"] = "beginning"
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
+    encoding: str = "utf-8"
+    multiline: MultilineConfig | None = None
+    filters: tuple[FilterConfig, ...] = ()
 
 
 class TailerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,11 +101,24 @@ def _check_input(where: str, entry: InputConfig) -> None:
     check_token(f"{where}.dataset", entry.dataset)
     if not entry.paths:
         raise ConfigError(f"{where}.paths: empty; name at least one file or pattern")
-    if entry.parser not in PARSERS:
-        raise ConfigError(f'{where}.parser: "{entry.parser}" is not known; choose one of {", ".join(PARSERS)}')
+    try:
+        _check_content(entry)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
     for path in entry.paths:
         if not os.path.isabs(path):  # noqa: PTH117 - a pattern, not a path
             raise ConfigError(f'{where}.paths: "{path}" is relative; write it from the root: /…/{path}')
+
+
+def _check_content(entry: InputConfig) -> None:
+    check_parser(entry)
+    check_encoding(entry.encoding)
+    check_multiline(entry, entry.multiline)
+    check_paths(entry.paths)
+    decider(entry.filters)
+    for name in ("_id", "@timestamp", "message"):
+        if name in entry.fields:
+            raise ConfigError(f"fields.{name}: belongs to each event itself; choose another name")
 
 
 def _check_positive(delivery: DeliveryConfig, key: str) -> None:

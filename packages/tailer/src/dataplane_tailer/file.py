@@ -38,6 +38,7 @@ class TailedFile:
     gone_at: float | None = None
     split_limit: int | None = None
     last_error: str = ""
+    is_retired: bool = False
 
     @property
     def key(self) -> FileKey:
@@ -93,10 +94,35 @@ class TailedFile:
             if boundary.end == self.offset:
                 self.pass_boundary(boundary)
 
+    def is_intact(self) -> bool:
+        """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""
+        return self.size() >= self.offset and guard_of(self.descriptor, self.offset).endswith(self.guard)
+
+    def move_to(self, descriptor: int, key: FileKey, path: str) -> None:
+        """Go on in another file that holds the same content."""
+        os.close(self.descriptor)
+        self.descriptor = descriptor
+        self.record.device, self.record.inode = key
+        self.record.path = path
+
+    def retire(self) -> None:
+        """Let the file's bytes go; what is on its way may still be acknowledged."""
+        os.close(self.descriptor)
+        self.is_retired = True
+
+    def abandon(self, reason: str, count_bytes: int) -> None:
+        """Count bytes that nobody can read any more."""
+        if count_bytes > 0:
+            lost = self.record.abandoned_bytes
+            lost[reason] = lost.get(reason, 0) + count_bytes
+
     def checkpoint(self) -> SourceRecord:
         """Bring the record up to date with what is acknowledged, and return it."""
         record = self.record
         record.offset, record.sequence = self.positions.resolved
+        record.size_seen = self.size_seen
+        if self.is_retired:
+            return record
         record.guard = guard_of(self.descriptor, record.offset).hex()
         if record.head_length < (head := head_of(self.descriptor)).length:
             record.head_length, record.head_digest = head
@@ -104,7 +130,8 @@ class TailedFile:
 
     def close(self) -> None:
         """Let the file go."""
-        os.close(self.descriptor)
+        if not self.is_retired:
+            os.close(self.descriptor)
 
 
 def is_same(descriptor: int, record: SourceRecord) -> bool:

@@ -47,7 +47,7 @@ async def ship_once(config: TailerConfig, stop: asyncio.Event) -> Summary:
 
 
 def _check_files(tailer: Tailer) -> None:
-    for path, reason in tailer.tracker.refused.items():
+    for path, reason in tailer.tracker.opener.refused.items():
         raise Fatal(f"{path}: cannot be read: {reason}; run as a user who may read it, or change its mode")
     if not tailer.tracker.files:
         patterns = ", ".join(path for entry in tailer.config.inputs for path in entry.paths)

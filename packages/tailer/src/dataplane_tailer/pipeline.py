@@ -201,7 +201,7 @@ def create(config: TailerConfig) -> Tailer:
     )
     account = Account(config, publisher)
     dirty: set[TailedFile] = set()
-    tracker = Tracker(config, state, log, on_finished=account.finish)
+    tracker = Tracker(config, state, log, on_finished=account.finish, on_lost=account.lose)
     shipper = Shipper(
         config.namespace,
         config.delivery,

@@ -51,7 +51,7 @@ def _telemetry(tailer: Tailer) -> TelemetryServer | None:
 def not_ready(tailer: Tailer) -> list[str]:
     """Return why the tailer does not ship now; an empty list means that it does."""
     reasons = [] if tailer.connection.is_connected else [f"bus: {tailer.connection.last_error}"]
-    return reasons + [f"{path}: {reason}" for path, reason in tailer.tracker.refused.items()]
+    return reasons + [f"{path}: {reason}" for path, reason in tailer.tracker.opener.refused.items()]
 
 
 class TailerCollector(Collector):

@@ -36,10 +36,15 @@ class Boundary(msgspec.Struct, frozen=True):
 
 
 class SourceRecord(msgspec.Struct):
-    """One generation of one file. `offset` and `sequence` are the checkpoint; bytes below `sent_limit` may be sent."""
+    """One generation of one file. `offset` and `sequence` are the checkpoint; bytes below `sent_limit` may be sent.
+
+    `path` is where it is now, `log_path` the name it was found under, which its events carry; `size_seen` is its size
+    when it was last looked at, `packed_size` that of its compressed form; `abandoned_bytes` are counted by reason.
+    """
 
     source: str
     path: str
+    log_path: str
     dataset: str
     device: int
     inode: int
@@ -51,6 +56,9 @@ class SourceRecord(msgspec.Struct):
     sent_limit: int = 0
     first_at: str = ""
     last_at: str = ""
+    size_seen: int = 0
+    packed_size: int = 0
+    abandoned_bytes: dict[str, int] = {}
     is_final: bool = False
 
 

@@ -1,7 +1,7 @@
 """Which files are open, as which source, and which of them are due to be read.
 
 Flows in: what discovery found. Flows out: open files, due times. Invariant: each generation of a file is one source,
-found again after a restart by its identity, under its path or beside it.
+found again by its identity, under its path or beside it; what cannot be read any more is counted.
 """
 
 import os
@@ -9,42 +9,43 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from dataplane_common.event import new_source, timestamp
+from dataplane_common.event import new_source
 from dataplane_common.telemetry import Logger
-from dataplane_tailer.config import InputConfig, TailerConfig
+from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, compare, entry_for, find, siblings
 from dataplane_tailer.file import TailedFile, is_same
-from dataplane_tailer.identity import FileKey, head_of
-from dataplane_tailer.parse import parser
-from dataplane_tailer.positions import Position, Positions
-from dataplane_tailer.render import Origin, Render, parsed_renderer, plain_renderer
+from dataplane_tailer.identity import FileKey, key_of
+from dataplane_tailer.opening import Moved, Opener
 from dataplane_tailer.state import SourceRecord, State
 
 
 @dataclass(slots=True, eq=False)
 class Tracker:
-    """The open files of one tailer."""
+    """The open files of one tailer. `on_finished` hears of a source's end, once all of it is settled."""
 
     config: TailerConfig
     state: State
     log: Logger
     on_finished: Callable[[TailedFile], None]
+    on_lost: Callable[[SourceRecord], None]
     files: dict[FileKey, TailedFile] = field(default_factory=dict)
     due: dict[TailedFile, float] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    _remembered: dict[FileKey, list[SourceRecord]] = field(default_factory=dict)
+    retired: set[TailedFile] = field(default_factory=set)
+    opener: Opener = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opener = Opener(self.config, self.state, self.log, self._by_source)
 
     def resume(self) -> None:
-        """Load what the state remembers, and open files that were renamed to a name outside the inputs meanwhile."""
+        """Load what the state remembers, and find again what was rotated, copied or compressed meanwhile."""
         self._adopt_cloned_state()
         for record in self.state.sources():
-            self._remembered.setdefault(FileKey(record.device, record.inode), []).append(record)
-        found = find(self.config.inputs)
-        for key, records in list(self._remembered.items()):
-            for record in records:
-                if key not in found and not record.is_final:
-                    self._look_beside(key, record)
-        self.reconcile(found)
+            self.opener.remember(record)
+        self.rescan()
+        for records in list(self.opener.remembered().values()):
+            for record in [record for record in records if not record.is_final]:
+                self._look_beside(record)
 
     def _adopt_cloned_state(self) -> None:
         """Give every file a new source where the state was made on another host: ids must not be said twice."""
@@ -59,24 +60,36 @@ class Tracker:
             record.source, record.sequence, record.sent_limit = new_source(), 0, 0
             self.state.save([record])
 
-    def _look_beside(self, key: FileKey, record: SourceRecord) -> None:
-        path = siblings(record.path).get(key)
-        entry = entry_for(record.path, self.config.inputs)
-        if path is None or entry is None:
-            self.log.warning("file.lost", path=record.path, source=record.source, offset=record.offset, key=record.path)
+    def _look_beside(self, record: SourceRecord) -> None:
+        """Go on with a source whose file has left the inputs, or count what of it is lost."""
+        entry = entry_for(record.log_path, self.config.inputs)
+        beside = self._beside(record) if entry is not None else None
+        if entry is None or beside is None:
+            lost = max(0, record.size_seen - record.offset)
+            self.log.warning("file.lost", path=record.path, source=record.source, at_least_bytes=lost, key=record.path)
             record.is_final = True
+            record.abandoned_bytes["rotated_while_stopped"] = lost
             self.state.save([record])
+            self.on_lost(record)
             return
-        file = self._open(Found(path, key, 0, entry))
-        if file is not None:
-            file.gone_at = time.monotonic()
+        path, descriptor = beside
+        found = Found(path, key_of(os.stat(path)), os.stat(path).st_size, entry)  # noqa: PTH116
+        file = self.opener.go_on(descriptor, found, record)
+        self._add(file)
+        file.gone_at = time.monotonic()
+
+    def _beside(self, record: SourceRecord) -> tuple[str, int] | None:
+        path = siblings(record.path).get(FileKey(record.device, record.inode))
+        if path is not None:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if is_same(descriptor, record):
+                return path, descriptor
+            os.close(descriptor)
+        return self.opener.find_continuation(record.path, record.offset, bytes.fromhex(record.guard), set(self.files))
 
     def rescan(self) -> None:
         """Look at the disk again: open, follow, let go, and mark what has grown as due."""
-        self.reconcile(find(self.config.inputs))
-
-    def reconcile(self, found: dict[FileKey, Found]) -> None:
-        """Bring the open files in line with those found."""
+        found = find(self.config.inputs)
         changes = compare({key: file.path for key, file in self.files.items() if file.gone_at is None}, found)
         now_s = time.monotonic()
         for key in changes.gone:
@@ -85,13 +98,36 @@ class Tracker:
             self.log.info("file.moved", source=self.files[key].record.source, path=path, was=self.files[key].path)
             self.files[key].record.path = path
         for new in changes.new:
-            if (known := self.files.get(new.key)) is not None:
-                known.gone_at, known.record.path = None, new.path
-            else:
-                self._open(new)
+            self._open(new)
         for file in list(self.files.values()):
             self._look_at(file, now_s)
-        self._remember_start()
+        self._shed(now_s)
+        for file in [file for file in self.retired if file.positions.waiting == 0]:
+            self._finish(file)
+        self.opener.remember_start()
+
+    def _open(self, found: Found) -> None:
+        known = self.files.get(found.key)
+        if known is not None:
+            known.gone_at, known.record.path = None, found.path
+            return
+        match self.opener.open(found):
+            case Moved(file=file, descriptor=descriptor):
+                self._move(file, descriptor, found.key, found.path)
+            case TailedFile() as file:
+                self._add(file)
+
+    def _add(self, file: TailedFile) -> None:
+        self.files[file.key] = file
+        self.mark(file, 0.0)
+
+    def _move(self, file: TailedFile, descriptor: int, key: FileKey, path: str) -> None:
+        """Let a source go on in the copy that holds its content."""
+        self.log.info("file.continued", source=file.record.source, path=path, was=file.path, offset=file.offset)
+        self.files.pop(file.key, None)
+        file.move_to(descriptor, key, path)
+        file.gone_at = None if entry_for(path, self.config.inputs) is not None else time.monotonic()
+        self._add(file)
 
     def _look_at(self, file: TailedFile, now_s: float) -> None:
         try:
@@ -101,9 +137,63 @@ class Tracker:
             return
         if size != file.offset:
             self.mark(file, 0.0)
-        rested_s = now_s - max(file.grown_at, file.gone_at or 0.0)
-        if file.gone_at is not None and rested_s * 1000 >= self.config.delivery.close_rotated_after_ms:
-            self.finish_if_done(file)
+        elif file.positions.waiting == 0 and self._has_ended(file, now_s):
+            self._finish(file)
+
+    def _has_ended(self, file: TailedFile, now_s: float) -> bool:
+        if file.gone_at is None:
+            return is_compressed(file.path)
+        rested_s = now_s - max(file.grown_at, file.gone_at)
+        return rested_s * 1000 >= self.config.delivery.close_rotated_after_ms
+
+    def _shed(self, now_s: float) -> None:
+        """Let deleted files go whose unread rest holds too much disk for too long, the oldest first."""
+        deleted = [file for file in self.files.values() if file.gone_at is not None and _is_deleted(file)]
+        deleted.sort(key=lambda file: file.gone_at or 0.0)
+        held = sum(file.size_seen for file in deleted)
+        for file in deleted:
+            is_old = now_s - (file.gone_at or now_s) > self.config.delivery.hold_deleted_s
+            if not is_old and held <= self.config.delivery.hold_deleted_bytes:
+                return
+            held -= file.size_seen
+            self._retire(file, "deleted_unread")
+
+    def _retire(self, file: TailedFile, reason: str) -> None:
+        lost = max(0, file.size_seen - file.offset)
+        file.abandon(reason, lost)
+        if lost:
+            self.log.warning("file.abandoned", path=file.path, bytes=lost, reason=reason, key=file.path)
+        self.files.pop(file.key, None)
+        self.due.pop(file, None)
+        file.retire()
+        self.retired.add(file)
+
+    def _finish(self, file: TailedFile) -> None:
+        """Close a source for good: all of it is settled, and its account is final."""
+        file.checkpoint().is_final = True
+        self.state.save([file.record])
+        self.log.info("file.finished", path=file.path, source=file.record.source, events=file.record.sequence)
+        self.retired.discard(file)
+        if self.files.get(file.key) is file:
+            del self.files[file.key]
+        self.due.pop(file, None)
+        self.opener.remember(file.record)
+        self.on_finished(file)
+        file.close()
+
+    def begin_generation(self, file: TailedFile) -> None:
+        """Start a new source for a file that was truncated or written anew; the old one goes on in its copy, if any."""
+        self.log.info("file.truncated", path=file.path, source=file.record.source, offset=file.offset)
+        descriptor, gone_at = os.dup(file.descriptor), file.gone_at
+        found = Found(file.path, file.key, 0, file.entry)
+        beside = self.opener.find_continuation(file.path, file.offset, file.guard, set(self.files))
+        if beside is None:
+            self._retire(file, "truncated_unread")
+        else:
+            self._move(file, beside[1], key_of(os.stat(beside[0])), beside[0])  # noqa: PTH116
+        fresh = self.opener.start_anew(descriptor, found)
+        self._add(fresh)
+        fresh.gone_at = gone_at
 
     def mark(self, file: TailedFile, after_s: float) -> None:
         """Have a file read after a delay, if it is not due earlier."""
@@ -120,110 +210,15 @@ class Tracker:
         """Tell whether a path that came or went is one of ours, or a folder that may hold some."""
         return entry_for(path, self.config.inputs) is not None or os.path.isdir(path)  # noqa: PTH112
 
-    def finish_if_done(self, file: TailedFile) -> None:
-        """Let a rotated file go once all of it is acknowledged."""
-        if file.offset >= file.size() and file.positions.waiting == 0:
-            self.finish(file)
-
-    def finish(self, file: TailedFile) -> None:
-        """Close a source for good: its account becomes final."""
-        file.checkpoint().is_final = True
-        self.state.save([file.record])
-        self.log.info("file.finished", path=file.path, source=file.record.source, events=file.record.sequence)
-        self.files.pop(file.key, None)
-        self.due.pop(file, None)
-        self.on_finished(file)
-        file.close()
-
-    def begin_generation(self, file: TailedFile) -> None:
-        """Start a new source for a file that was truncated or written anew under the same inode."""
-        self.log.info("file.truncated", path=file.path, source=file.record.source, offset=file.offset)
-        descriptor = os.dup(file.descriptor)
-        file.record.is_final = True
-        self.state.save([file.record])
-        self.on_finished(file)
-        self.due.pop(file, None)
-        file.close()
-        fresh = self._start(
-            descriptor, Found(file.path, file.key, 0, file.entry), self._new_record(descriptor, file.path, file.entry)
-        )
-        fresh.gone_at = file.gone_at
-
-    def _open(self, found: Found) -> TailedFile | None:
-        try:
-            descriptor = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            self.refused[found.path] = error.strerror or str(error)
-            self.log.warning(
-                "file.refused", path=found.path, error=error.strerror, remedy="let the tailer's user read it"
-            )
-            return None
-        self.refused.pop(found.path, None)
-        record = self._recognise(descriptor, found) or self._new_record(descriptor, found.path, found.entry)
-        return self._start(descriptor, found, record)
-
-    def _recognise(self, descriptor: int, found: Found) -> SourceRecord | None:
-        for record in self._remembered.pop(found.key, []):
-            if record.dataset == found.entry.dataset and is_same(descriptor, record):
-                record.path, record.is_final = found.path, False
-                self.log.info("file.resumed", path=record.path, source=record.source, offset=record.offset)
-                return record
-            if not record.is_final:
-                record.is_final = True
-                self.state.save([record])
-        return None
-
-    def _new_record(self, descriptor: int, path: str, entry: InputConfig) -> SourceRecord:
-        stat = os.fstat(descriptor)
-        head = head_of(descriptor)
-        now = timestamp(time.time())
-        record = SourceRecord(new_source(), path, entry.dataset, stat.st_dev, stat.st_ino, *head, first_at=now)
-        if entry.start_at == "end" and self._is_first_start(entry):
-            record.offset = _last_line_start(descriptor, stat.st_size)
-        self.state.save([record])
-        self.log.info("file.opened", path=path, source=record.source, offset=record.offset)
-        return record
-
-    def _start(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
-        fields = dict(found.entry.fields)
-        origin = Origin(record.source, found.path, record.dataset, self.config.host, fields)
-        file = TailedFile(
-            descriptor,
-            record,
-            origin,
-            _renderer(origin, found.entry),
-            found.entry,
-            Positions(Position(record.offset, record.sequence)),
-            replay_until=record.sent_limit,
-        )
-        file.rewind(self.state.boundaries(record.source))
-        file.note_size(time.monotonic())
-        self.files[found.key] = file
-        self.mark(file, 0.0)
-        return file
-
-    def _is_first_start(self, entry: InputConfig) -> bool:
-        return self.state.get(_input_key(entry)) is None
-
-    def _remember_start(self) -> None:
-        for entry in self.config.inputs:
-            if self._is_first_start(entry):
-                self.state.put(_input_key(entry), timestamp(time.time()))
+    def _by_source(self, source: str) -> TailedFile | None:
+        return next((file for file in self.files.values() if file.record.source == source), None)
 
 
-def _input_key(entry: InputConfig) -> str:
-    return f"input {entry.dataset} {' '.join(entry.paths)}"
-
-
-def _renderer(origin: Origin, entry: InputConfig) -> Render:
-    parse = parser(entry.parser)
-    return plain_renderer(origin) if parse is None else parsed_renderer(origin, parse)
-
-
-def _last_line_start(descriptor: int, size: int) -> int:
-    """Return the place behind the last newline, so that reading from the end begins with a whole line."""
-    window = os.pread(descriptor, 64 * 1024, max(0, size - 64 * 1024))
-    return size - (len(window) - 1 - window.rfind(b"\n")) if b"\n" in window else size
+def _is_deleted(file: TailedFile) -> bool:
+    try:
+        return os.fstat(file.descriptor).st_nlink == 0 and not is_compressed(file.path)
+    except OSError:
+        return False
 
 
 def _machine_id() -> str | None:

@@ -1,0 +1,89 @@
+"""Which known generation a file's content belongs to, whatever its name and inode are now.
+
+Flows in: records of known generations, open files. Flows out: candidates, and whether one is continued or copied.
+Invariant: content decides; names only break ties where there is too little content to be sure.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dataplane_tailer.identity import HEAD_BYTES, guard_of
+from dataplane_tailer.state import SourceRecord
+
+#: A copy is compared with its original at so many places, so that the cost does not grow with the file.
+_SAMPLES = 16
+_SAMPLE_BYTES = 4096
+#: From so much equal content on, two files are the same log; below it they may just begin alike.
+SURE_BYTES = HEAD_BYTES
+
+
+@dataclass(slots=True)
+class Lineage:
+    """An index of generations by the hash of their heads, whose lengths differ while files are small."""
+
+    _by_head: dict[int, dict[str, dict[str, SourceRecord]]] = field(default_factory=dict)
+    _place: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, record: SourceRecord) -> None:
+        """Index a generation, again when its head has grown."""
+        place = (record.head_length, record.head_digest)
+        if self._place.get(record.source) == place:
+            return
+        self.discard(record.source)
+        if record.head_length:
+            self._by_head.setdefault(place[0], {}).setdefault(place[1], {})[record.source] = record
+            self._place[record.source] = place
+
+    def discard(self, source: str) -> None:
+        """Forget a generation."""
+        length, digest = self._place.pop(source, (0, ""))
+        if length:
+            same_length = self._by_head[length]
+            same_length[digest].pop(source)
+            if not same_length[digest]:
+                del same_length[digest]
+            if not same_length:
+                del self._by_head[length]
+
+    def candidates(self, descriptor: int) -> Iterator[SourceRecord]:
+        """Yield the generations whose head is this file's head, the longest heads first."""
+        data = os.pread(descriptor, HEAD_BYTES, 0)
+        lengths = sorted(length for length in self._by_head if length <= len(data))
+        found: list[SourceRecord] = []
+        running, at = hashlib.blake2b(digest_size=8), 0
+        for length in lengths:
+            running.update(data[at:length])
+            at = length
+            found += self._by_head[length].get(running.copy().hexdigest(), {}).values()
+        yield from reversed(found)
+
+
+def continues(descriptor: int, offset: int, guard: bytes) -> bool:
+    """Tell whether a file holds what was read up to `offset`: it is long enough and has the same bytes there."""
+    if os.fstat(descriptor).st_size < offset:
+        return False
+    return guard_of(descriptor, offset)[-len(guard) :] == guard if guard else True
+
+
+def is_copy(descriptor: int, original: int) -> bool:
+    """Tell whether a file's content is, as far as it goes, that of an original that is still whole."""
+    size = os.fstat(descriptor).st_size
+    if not 0 < size <= os.fstat(original).st_size:
+        return False
+    return all(
+        os.pread(descriptor, _SAMPLE_BYTES, place) == os.pread(original, min(_SAMPLE_BYTES, size - place), place)
+        for place in _places(size)
+    )
+
+
+def _places(size: int) -> Iterable[int]:
+    last = max(0, size - _SAMPLE_BYTES)
+    return sorted({last * number // (_SAMPLES - 1) for number in range(_SAMPLES)})
+
+
+def is_related(name: str, original: str) -> bool:
+    """Tell whether a file's name may have come from an original's by rotation: `app.log.1`, `app-2026.log.gz`."""
+    ours, theirs = os.path.basename(name), os.path.basename(original)  # noqa: PTH119 - strings stay strings here
+    return name != original and ours.startswith(theirs.partition(".")[0])

@@ -1,0 +1,211 @@
+"""How a file that was found becomes a source: known by its inode, known by its content, or new.
+
+Flows in: found files. Flows out: open files with the checkpoint at which they go on. Invariant: a new source is on disk
+before its first event is published, and content that was shipped under one name is not shipped again under another.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataplane_common.errors import Transient
+from dataplane_common.event import new_source, timestamp
+from dataplane_common.telemetry import Logger
+from dataplane_tailer.config import InputConfig, TailerConfig
+from dataplane_tailer.content import is_compressed, open_content
+from dataplane_tailer.discover import Found, siblings
+from dataplane_tailer.file import TailedFile, is_same
+from dataplane_tailer.identity import FileKey, head_of
+from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related
+from dataplane_tailer.parse import parser
+from dataplane_tailer.positions import Position, Positions
+from dataplane_tailer.render import Origin, Render, parsed_renderer, plain_renderer
+from dataplane_tailer.state import SourceRecord, State
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A file whose content was found to be that of an open source, under another inode."""
+
+    file: TailedFile
+    descriptor: int
+
+
+@dataclass(slots=True, eq=False)
+class Opener:
+    """Opens what was found. `open_file` finds an open file by its source; `refused` has what may not be read."""
+
+    config: TailerConfig
+    state: State
+    log: Logger
+    open_file: Callable[[str], TailedFile | None]
+    refused: dict[str, str] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
+    _remembered: dict[FileKey, list[SourceRecord]] = field(default_factory=dict)
+    _done: dict[FileKey, int] = field(default_factory=dict)
+    _held_since: dict[FileKey, float] = field(default_factory=dict)
+
+    @property
+    def spool(self) -> Path:
+        """Where compressed files are unpacked."""
+        return self.config.state_dir / "spool"
+
+    def remember(self, record: SourceRecord) -> None:
+        """Keep a source of an earlier run, or one that is finished, so that it is known again."""
+        key = FileKey(record.device, record.inode)
+        self._remembered.setdefault(key, []).append(record)
+        self.lineage.add(record)
+        if record.is_final and is_compressed(record.path):
+            self._done[key] = record.packed_size
+
+    def remembered(self) -> Mapping[FileKey, list[SourceRecord]]:
+        """Return the sources that are known and not open, by inode."""
+        return self._remembered
+
+    def open(self, found: Found) -> TailedFile | Moved | None:
+        """Open a file, unless it is refused, incomplete, done, or held back as a copy of one that is still whole."""
+        if self._done.get(found.key) == found.size:
+            return None
+        try:
+            descriptor = open_content(found.path, self.spool)
+        except OSError as error:
+            self._refuse(found.path, error)
+            return None
+        except Transient as error:
+            self.log.warning("file.incomplete", error=str(error))
+            return None
+        self.refused.pop(found.path, None)
+        opened = self._source_of(descriptor, found)
+        if opened is None:
+            os.close(descriptor)
+            return None
+        self._held_since.pop(found.key, None)
+        return opened if isinstance(opened, Moved) else self._start(descriptor, found, opened)
+
+    def start_anew(self, descriptor: int, found: Found) -> TailedFile:
+        """Start a new source on an open file, whatever was known of it."""
+        return self._start(descriptor, found, self._new_record(descriptor, found))
+
+    def go_on(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
+        """Go on with a remembered source on an open file that was found to be it."""
+        self._remembered.pop(FileKey(record.device, record.inode), None)
+        return self._start(descriptor, found, self._take_over(record, found))
+
+    def find_continuation(self, path: str, offset: int, guard: bytes, taken: set[FileKey]) -> tuple[str, int] | None:
+        """Return (path, descriptor) of the file beside `path` that holds what was read of it up to `offset`."""
+        for key, beside in sorted(siblings(path).items(), key=lambda item: item[1]):
+            if key in taken or not is_related(beside, path):
+                continue
+            try:
+                descriptor = open_content(beside, self.spool)
+            except (OSError, Transient):
+                continue
+            if offset and continues(descriptor, offset, guard):
+                return beside, descriptor
+            os.close(descriptor)
+        return None
+
+    def _refuse(self, path: str, error: OSError) -> None:
+        self.refused[path] = error.strerror or str(error)
+        self.log.warning("file.refused", path=path, error=error.strerror, remedy="let the tailer's user read it")
+
+    def _source_of(self, descriptor: int, found: Found) -> SourceRecord | Moved | None:
+        """Return the source that this file is, or None if it is held back."""
+        if (record := self._by_inode(descriptor, found)) is not None:
+            return record
+        for candidate in self.lineage.candidates(descriptor):
+            if candidate.dataset != found.entry.dataset:
+                continue
+            live = self.open_file(candidate.source)
+            if live is None:
+                if self._is_continuation(descriptor, found, candidate):
+                    return self._take_over(candidate, found)
+            elif not live.is_intact():
+                if continues(descriptor, live.offset, live.guard):
+                    return Moved(live, descriptor)
+            elif self._is_held(descriptor, found, live):
+                return None
+        return self._new_record(descriptor, found)
+
+    def _by_inode(self, descriptor: int, found: Found) -> SourceRecord | None:
+        for record in self._remembered.pop(found.key, []):
+            if record.dataset == found.entry.dataset and is_same(descriptor, record):
+                return self._take_over(record, found)
+            record.is_final = True
+            self.state.save([record])
+        return None
+
+    def _is_continuation(self, descriptor: int, found: Found, record: SourceRecord) -> bool:
+        if not continues(descriptor, record.offset, bytes.fromhex(record.guard)):
+            return False
+        if record.is_final and not is_compressed(found.path):
+            return record.offset >= SURE_BYTES
+        return record.offset >= SURE_BYTES or is_related(found.path, record.path)
+
+    def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
+        """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only."""
+        if found.path == original.record.log_path or not is_copy(descriptor, original.descriptor):
+            return False
+        since_s = self._held_since.setdefault(found.key, time.monotonic())
+        is_sure = os.fstat(descriptor).st_size >= SURE_BYTES
+        return is_sure or (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
+
+    def _take_over(self, record: SourceRecord, found: Found) -> SourceRecord:
+        record.path, record.device, record.inode, record.is_final = found.path, *found.key, False
+        self.log.info("file.resumed", path=record.path, source=record.source, offset=record.offset)
+        return record
+
+    def _new_record(self, descriptor: int, found: Found) -> SourceRecord:
+        head = head_of(descriptor)
+        now = timestamp(time.time())
+        dataset = found.entry.dataset
+        record = SourceRecord(new_source(), found.path, found.path, dataset, *found.key, *head, first_at=now)
+        if found.entry.start_at == "end" and self.is_first_start(found.entry):
+            record.offset = _last_line_start(descriptor, os.fstat(descriptor).st_size)
+        self.log.info("file.opened", path=found.path, source=record.source, offset=record.offset)
+        return record
+
+    def _start(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
+        origin = Origin(record.source, record.log_path, record.dataset, self.config.host, dict(found.entry.fields))
+        record.packed_size = found.size
+        file = TailedFile(
+            descriptor,
+            record,
+            origin,
+            _renderer(origin, found.entry),
+            found.entry,
+            Positions(Position(record.offset, record.sequence)),
+            replay_until=record.sent_limit,
+        )
+        file.rewind(self.state.boundaries(record.source))
+        file.note_size(time.monotonic())
+        self.state.save([record])
+        self.lineage.add(record)
+        return file
+
+    def is_first_start(self, entry: InputConfig) -> bool:
+        """Tell whether an input has never been looked at with this state."""
+        return self.state.get(_input_key(entry)) is None
+
+    def remember_start(self) -> None:
+        """Write down that all inputs have been looked at."""
+        for entry in self.config.inputs:
+            if self.is_first_start(entry):
+                self.state.put(_input_key(entry), timestamp(time.time()))
+
+
+def _renderer(origin: Origin, entry: InputConfig) -> Render:
+    parse = parser(entry.parser)
+    return plain_renderer(origin) if parse is None else parsed_renderer(origin, parse)
+
+
+def _input_key(entry: InputConfig) -> str:
+    return f"input {entry.dataset} {' '.join(entry.paths)}"
+
+
+def _last_line_start(descriptor: int, size: int) -> int:
+    """Return the place behind the last newline, so that reading from the end begins with a whole line."""
+    window = os.pread(descriptor, 64 * 1024, max(0, size - 64 * 1024))
+    return size - (len(window) - 1 - window.rfind(b"\n")) if b"\n" in window else size
