@@ -6,6 +6,7 @@ happened, events are looked up before they are sent again, because a rollover ma
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,11 +20,11 @@ from elastinats.classify import Item, RequestVerdict, Verdict, is_ambiguous, req
 from elastinats.confirm import is_same
 from elastinats.counts import Counts, Metrics
 from elastinats.dead_letter import DeadLetters, Letter, Reason
-from elastinats.decode import originals
+from elastinats.decode import carrier, originals
 from elastinats.health import Health
 from elastinats.index import Answer, Index
 from elastinats.limit import Limit
-from elastinats.part import Event, Part, as_resent, events, halve, pick
+from elastinats.part import Claim, Event, Part, as_resent, events, halve, pick
 from elastinats.settle import Settler
 
 _BACKOFF = Backoff(initial_s=0.2, max_s=10.0)
@@ -159,14 +160,14 @@ class Bulks:
         """Store some events of a part as dead letters, then settle them."""
         positions = sorted(causes)
         at = timestamp(self.now())
+        delivery = part.claim.delivery
+        found = originals(part, positions, self.max_decoded_bytes)
         letters = [
             Letter(
-                part.claim.delivery.subject, found.payload, found.headers, reasons[position], causes[position],
-                found.event_id,
+                delivery.subject, carrier(delivery), event.payload, event.headers, reasons[position], causes[position],
+                event.event_id,
             )
-            for position, found in zip(
-                positions, originals(part, positions, self.max_decoded_bytes), strict=True
-            )
+            for position, event in zip(positions, found, strict=True)
         ]  # fmt: skip
         await asyncio.gather(*(self.dead_letters.store(letter, at) for letter in letters))
         for letter in letters:
@@ -198,14 +199,17 @@ class Bulks:
         waiting = iter(doubts)
         at_once = max(1, _LOOK_UP // max((len(doubt.indices) for doubt in doubts), default=1))
         while chunk := list(islice(waiting, at_once)):
+            same: Counter[Claim] = Counter()
             for doubt, stored in zip(chunk, await self._stored(chunk), strict=True):
                 if stored is None:
                     absent.setdefault(doubt.part, []).append(doubt.position)
                 elif is_same(stored, doubt.event.document):
-                    await self.settler.duplicate(doubt.part.claim, 1)
+                    same[doubt.part.claim] += 1
                 else:
                     cause = f"{doubt.part.target} has another document with the id {doubt.event.key}"
                     await self._bury(doubt.part, {doubt.position: cause}, {doubt.position: Reason.ID_CONFLICT})
+            for claim, count in same.items():
+                await self.settler.duplicate(claim, count)
         return [pick(part, positions) for part, positions in absent.items()]
 
     async def _stored(self, doubts: Sequence[_Doubt]) -> list[dict[str, Any] | None]:

@@ -43,9 +43,14 @@ class Reason(StrEnum):
 
 
 class Letter(NamedTuple):
-    """A dead letter before it is cut: `payload` and `headers` are the original's, `events` how many it stands for."""
+    """A dead letter before it is cut.
+
+    `payload` and `headers` are the original's, `events` how many events it stands for. `carrier` names the message in
+    its stream: a second letter about the same event is a repeat only if the same message brought it.
+    """
 
     subject: str
+    carrier: str
     payload: bytes
     headers: Mapping[str, str]
     reason: Reason
@@ -93,7 +98,7 @@ def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, 
         EVENTS: str(letter.events),
         DEAD_AT: at,
     }
-    identity = f"dlq-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
+    identity = f"dlq-{header_text(letter.carrier)}-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
     overhead = size_on_wire(b"", {**headers, MSG_ID: f"{identity}-000000", PART: "000000/000000"})
     room = max(_SMALLEST_PART_BYTES, max_bytes - overhead)
     pieces = [letter.payload[start : start + room] for start in range(0, len(letter.payload), room)] or [b""]

@@ -23,6 +23,8 @@ from elastinats.routes import Place
 ORIGIN = "Dp-Origin"
 _LINE_START = b'{"_id":"'
 _OUR_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]+(?:\.[0-9]+)?")
+#: The same with the end of its JSON text and the next member, at the start of a line whose own start is cut off.
+_OUR_ID_ENDS = re.compile(_OUR_ID.pattern + rb'",').match
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b\x08": "gzip"}
 _NS = 1_000_000_000
 
@@ -89,17 +91,14 @@ def unpack(delivery: Delivery, max_bytes: int) -> bytes:
 
 
 def frame_body(payload: bytes, joint: Seams) -> tuple[bytes, int] | None:
-    """Turn a frame's lines into bulk actions by cutting and joining; None if some line is not an event's.
-
-    In a well-formed line the first `",` ends the id. A line that only looks well-formed makes an action that
-    Elasticsearch refuses, and so a dead letter.
-    """
+    """Turn a frame's lines into bulk actions by cutting and joining; None if some line is not an event's."""
     if not payload.startswith(_LINE_START):
         return None
     lines = payload.removesuffix(b"\n")[len(_LINE_START) :].split(b"\n" + _LINE_START)
+    if payload.count(b"\n") != len(lines) - (not payload.endswith(b"\n")) or None in map(_OUR_ID_ENDS, lines):
+        return None
     starts = b"\n" + joint.action
-    body = joint.action + starts.join([line.replace(b'",', joint.middle, 1) for line in lines]) + b"\n"
-    return (body, len(lines)) if body.count(b"\n") == 2 * len(lines) else None
+    return joint.action + starts.join([line.replace(b'",', joint.middle, 1) for line in lines]) + b"\n", len(lines)
 
 
 def origin(delivery: Delivery) -> Origin:
@@ -113,6 +112,12 @@ def origin(delivery: Delivery) -> Origin:
             pass  # somebody else's header of that name
     metadata = delivery.metadata
     return Origin(metadata.stream, metadata.stream_sequence, metadata.stored_at_ns)
+
+
+def carrier(delivery: Delivery) -> str:
+    """Name the message that a delivery brings: the same for each delivery of it, another one for its replay."""
+    metadata = delivery.metadata
+    return f"{metadata.stream}-{metadata.stream_sequence}"
 
 
 def pieces(headers: Mapping[str, str], payload: bytes) -> list[bytes]:

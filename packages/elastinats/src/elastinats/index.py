@@ -5,7 +5,7 @@ failed. Invariant: nothing is retried here, so that each failure is seen by the 
 Source: Elasticsearch documentation, "Bulk API", "Multi get", "Resolve index", "Response filtering".
 """
 
-import io
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +31,8 @@ _SPARE_CONNECTIONS = 4
 _QUESTION_TIMEOUT_S = 30.0
 _TYPES = ("application/json", "application/vnd.elasticsearch+json")
 _BODY_TYPES = ("application/x-ndjson", "application/vnd.elasticsearch+x-ndjson")
+#: With any handler above it, the client's own log would decode each body for a line that nobody reads.
+logging.getLogger("elastic_transport").propagate = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,12 @@ class _Answers(elastic_transport.Serializer):
 
 
 class _Bodies(elastic_transport.Serializer):
-    """Hands bulk bodies on without a copy; a stream is sent in pieces, so that the event loop goes on meanwhile."""
+    """Hands bulk bodies on without a copy."""
 
     mimetype = _BODY_TYPES[0]
 
-    def __init__(self, *, compress: bool) -> None:
-        self._compress = compress
-
     def dumps(self, data: Any) -> Any:
-        return data if self._compress else io.BytesIO(data)
+        return data
 
 
 class Index:
@@ -230,7 +229,7 @@ def _options(config: ElasticsearchConfig, in_flight: int) -> dict[str, Any]:
         "http_compress": config.compress,
         "serializers": {
             **{kind: _Answers() for kind in _TYPES},
-            **{kind: _Bodies(compress=config.compress) for kind in _BODY_TYPES},
+            **{kind: _Bodies() for kind in _BODY_TYPES},
         },
     }
     if any(host.startswith("https") for host in config.hosts):

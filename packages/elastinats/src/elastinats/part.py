@@ -44,7 +44,7 @@ class Event(NamedTuple):
     @property
     def key(self) -> str:
         """The id as Elasticsearch knows it."""
-        text: str = orjson.loads(b'"' + self.identity + b'"')
+        text: str = orjson.loads(b'"' + self.identity + b'"') if b"\\" in self.identity else self.identity.decode()
         return text
 
     @property

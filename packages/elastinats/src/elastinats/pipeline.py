@@ -16,7 +16,7 @@ from dataplane_common.frame import COUNT
 from elastinats.batch import Batch
 from elastinats.bulk import Bulks
 from elastinats.dead_letter import DeadLetters, Letter, Reason
-from elastinats.decode import ORIGIN, Limits, decode, origin
+from elastinats.decode import ORIGIN, Limits, carrier, decode, origin
 from elastinats.part import Claim, Part
 from elastinats.routes import Place, place
 from elastinats.settle import Settler
@@ -56,6 +56,7 @@ class Lane:
 
     async def step(self, stop: asyncio.Event) -> None:
         """Consume what has arrived, and send the batch when it is full or old enough."""
+        self._reap()
         claims = await self._consume()
         for number, claim in enumerate(claims):
             if stop.is_set():
@@ -114,7 +115,7 @@ class Lane:
         reason = Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
         headers = {**delivery.headers, ORIGIN: first}
         self.settler.decoded(claim, count)
-        letter = Letter(delivery.subject, delivery.data, headers, reason, str(error), first, count)
+        letter = Letter(delivery.subject, carrier(delivery), delivery.data, headers, reason, str(error), first, count)
         await self.dead_letters.store(letter, moment)
         await self.settler.dead(claim, count, reason.value)
 
@@ -127,17 +128,17 @@ class Lane:
         return found
 
     async def _send(self) -> None:
-        """Begin to finish the batch as soon as there is room for one more bulk; raise what a former one raised."""
+        """Begin to finish the batch as soon as there is room for one more bulk."""
         parts = self.batch.take()
         if not parts:
             return
         await self.slots.acquire()
-        self._reap()
         task = asyncio.create_task(self.bulks.finish(parts))
         self._running.add(task)
         task.add_done_callback(lambda _task: self.slots.release())
 
     def _reap(self) -> None:
+        """Forget the bulks that are finished; raise what one of them raised."""
         for task in [task for task in self._running if task.done()]:
             self._running.discard(task)
             task.result()

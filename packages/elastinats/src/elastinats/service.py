@@ -152,14 +152,15 @@ async def serve(config: SinkConfig, stop: asyncio.Event) -> int:
     try:
         _log.info("sink.started", name=config.name, routes=[feed.route for feed in sink.feeds])
         await sink.prepare(stop)
-        return int(await _flow(sink, stop))
+        return int(await flow(sink, stop))
     finally:
         await sink.close()
         if telemetry is not None:
             telemetry.close()
 
 
-async def _flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
+async def flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
+    """Run the lanes of a prepared sink until `stop`, then drain them; what cannot be finished in time is given back."""
     lanes = [] if stop.is_set() else sink.lanes()
     for lane in lanes:
         await lane.consumer.start()
