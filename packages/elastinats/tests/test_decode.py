@@ -88,7 +88,7 @@ def test_a_damaged_frame_keeps_its_good_events(make_delivery):
 
 
 def test_a_compressed_frame_is_the_same_frame(make_delivery):
-    """zstd and gzip, by header or by their first bytes, change nothing."""
+    """Packed by zstd or gzip, said by header or by the first bytes, it decodes the same."""
     payload = frame("one", "two")
     plain = documents(make_delivery(payload, {"Dp-Count": "2"}))
     for packed, name in ((zstandard.compress(payload), "zstd"), (gzip.compress(payload), "gzip")):

@@ -89,7 +89,7 @@ def test_the_shape_of_the_original_tailer():
 
 
 def test_the_shape_of_the_original_emitter():
-    """logrus' `msg`, `level` and `time` become ECS fields; its own fields stay."""
+    """The `msg`, `level` and `time` of logrus become ECS fields; its own fields stay."""
     found = made(b'{"msg":"paid","level":"warning","time":"2026-01-02T03:04:05+01:00","order":7}')
     assert found["message"] == "paid"
     assert found["log"] == {"level": "warning"}

@@ -106,7 +106,7 @@ def test_what_is_open_is_given_back(make_delivery, recorder):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(1, 5), st.lists(st.sampled_from(OUTCOMES), min_size=5, max_size=5))))
 def test_counts_add_up_at_any_moment(make_delivery, recorder, steps):
-    """What was received is what was done by kind, and what is in flight, after every step; each delivery is answered once."""
+    """After every step, received is what was done and what is in flight; each delivery is answered once."""
     counts = Counts()
     settler = Settler(counts)
     recorder.answers.clear()

@@ -13,7 +13,7 @@ from elastinats.config import ElasticsearchConfig, SinkConfig
 from elastinats.index import Index
 
 #: How long a person waits to hear that nobody is there.
-_PATIENCE_S = 5.0
+_PATIENCE_S = 3.0
 
 
 @asynccontextmanager
