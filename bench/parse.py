@@ -19,7 +19,22 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) 
 
 
 def json_line(number: int) -> str:
-    """Return a service's own log line, about 260 bytes."""
+    """Return a service's access log line, about 250 bytes, without objects inside."""
+    record = {
+        "level": "info",
+        "time": f"2026-05-01T10:00:{number // 1000 % 60:02}.{number % 1_000_000:06}Z",
+        "msg": "request finished",
+        "method": "GET",
+        "path": f"/api/v1/orders/{number}?expand=lines",
+        "status": 200,
+        "duration_ms": 12.5,
+        "user_agent_text": AGENT,
+    }
+    return orjson.dumps(record).decode()
+
+
+def nested_json_line(number: int) -> str:
+    """Return a line of about 260 bytes with an object inside."""
     record = {
         "time": f"2026-05-01T10:00:{number // 1000 % 60:02}.{number % 1_000_000:06}Z",
         "level": "info",
@@ -71,8 +86,12 @@ def extended2_line(number: int) -> str:
 SAMPLES: dict[str, tuple[dict[str, object], Callable[[int], str]]] = {
     "plain": ({"parser": "plain"}, combined_line),
     "json": ({"parser": "json"}, json_line),
+    "json (nested)": ({"parser": "json"}, nested_json_line),
     "json (ECS names)": ({"parser": "json"}, ecs_line),
-    "json (merged)": ({"parser": "json", "fields": {"labels.team": "shop", "user.domain": "example.net"}}, json_line),
+    "json (merged)": (
+        {"parser": "json", "fields": {"labels.team": "shop", "user.domain": "example.net"}},
+        nested_json_line,
+    ),
     "logfmt": (
         {"parser": "logfmt"},
         lambda n: (

@@ -17,7 +17,7 @@ from dataplane_common.event import ECS_VERSION, encode, event_id, merge
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.encoding import decode, newline_of, resolve, split_lines
 from dataplane_tailer.filters import Decide, decider
-from dataplane_tailer.parse import Parse, Parsed, content_parser, parser
+from dataplane_tailer.parse import Parse, Parsed, Quick, content_parser, parser, quick_parser
 from dataplane_tailer.parse.container import READERS, block_reader
 from dataplane_tailer.parse.parsed import unparsed
 from dataplane_tailer.splice import INVALID_ENCODING, Envelope, splicer, tags_of
@@ -96,7 +96,12 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
     parse = parser(entry)
     if parse is None and decide is None and name == "utf-8":
         return plain_renderer(origin, tally)
-    return parsed_renderer(origin, parse or _as_message, tally, encoding=name, decide=decide)
+    render = parsed_renderer(origin, parse or _as_message, tally, encoding=name, decide=decide)
+    envelope = Envelope(origin.source, origin.envelope)
+    if name != "utf-8" or decide is not None or envelope.is_marked:
+        return render
+    quick = quick_parser(entry, envelope.taken | {"log", "event"})
+    return render if quick is None else _quick_renderer(origin, quick, render)
 
 
 def _as_message(line: str, _at: str) -> Parsed:
@@ -168,6 +173,32 @@ def parsed_renderer(
                 events.append(render_one(text, parse(text, at), offset, sequence, at, is_valid))
                 sequence += 1
             offset += len(line) + newline_length
+        return events
+
+    return render
+
+
+def _quick_renderer(origin: Origin, quick: Quick, otherwise: Render) -> Render:
+    """Return a renderer that takes the short way where a line is a usual one, and `otherwise` where it is not."""
+    envelope = Envelope(origin.source, origin.envelope)
+
+    def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
+        events: list[bytes] = []
+        arrival = at.encode()
+        dated = envelope.template(event=b"", created=b',"created":"%b"' % arrival)
+        undated = envelope.template(when=arrival, event=b"", created=b"")
+        append = events.append
+        for line in lines:
+            if (found := quick(line)) is None:
+                events += otherwise([line], offset, sequence, at)
+            else:
+                when, log, fields = found
+                if when:
+                    append(dated % (offset, when, fields, log, offset, sequence))
+                else:
+                    append(undated % (offset, fields, log, offset, sequence))
+            offset += len(line) + 1
+            sequence += 1
         return events
 
     return render

@@ -4,22 +4,17 @@ Flows in: what a parser found and the place of the line. Flows out: an event. In
 `event.merge` would give; where names may collide or be refused, `event.merge` does give it.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from dataplane_common.event import METADATA_NAMES, encode, event_id, merge
+from dataplane_tailer.parse.names import are_plain, have_plain_names
 from dataplane_tailer.parse.parsed import Parsed
 
 #: What marks an event whose line was not valid in its encoding.
 INVALID_ENCODING = "invalid_encoding"
-#: Names of members that are remembered as harmless, per file; the names of one program's records are few.
-_NAMES_KEPT = 4096
-#: Deeper than this, objects are left to `merge`, and far deeper to the index's own limit.
-_DEEP = 8
-_PLAIN_NAME = re.compile(r"[^\s.][^.]*")
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -28,45 +23,53 @@ Splice = Callable[[Parsed, int, int, str, bool], bytes]
 
 
 class Envelope:
-    """The envelope of one file's events: `at(offset, sequence)` gives it, `template` is it as bytes with holes."""
+    """The envelope of one file's events: `at(offset, sequence)` gives it as an object, `template` as a byte format."""
 
     def __init__(self, source: str, at: Callable[[int, int], dict[str, Any]]) -> None:
         self.source = source
-        self.at = at
-        sample = at(-1, -1)
+        self._sample = at(-1, -1)
+        sample = self._sample
         #: Names at the top that are not free for a record's own members.
         self.taken = METADATA_NAMES | (sample.keys() - {"log", "event"}) | {"tags", "dp", "@timestamp"}
         self.log_taken = frozenset(sample["log"])
         self.event_taken = frozenset(sample["event"]) | {"created", "ingested"}
         self.is_marked = not {"error", "tags"}.isdisjoint(sample) or "created" in sample["event"]
-        self.template = _template(source, sample)
+        self._body = _to_json(sample).replace(b"%", b"%%")
 
+    def at(self, offset: int, sequence: int) -> dict[str, Any]:
+        """Return the envelope of one event; what it holds may be replaced, not changed."""
+        sample = self._sample
+        log, event = {**sample["log"], "offset": offset}, {**sample["event"], "sequence": sequence}
+        return {**sample, "log": log, "event": event}
 
-def _template(source: str, sample: Mapping[str, Any]) -> bytes:
-    """Holes: offset (hex), timestamp, fields, more of log, offset, more of event, sequence, event.created."""
-    body = _to_json(sample).replace(b"%", b"%%")
-    holes = (
-        (b'"log":{"offset":-1', b'"log":{%b"offset":%d'),
-        (b'"event":{"dataset"', b'"event":{%b"dataset"'),
-        (b'"sequence":-1', b'"sequence":%d%b'),
-    )
-    for mark, hole in holes:
-        body = body.replace(mark, hole, 1)
-    return b'{"_id":"%b-%%x","@timestamp":"%%b",%%b,%b\n' % (source.encode(), body[1:])
+    def template(self, *, when: bytes = b"%b", event: bytes = b"%b", created: bytes = b"%b") -> bytes:
+        """Return the event as a byte format.
+
+        Its holes are offset (hex), timestamp, fields, more of log, offset, more of event, sequence, event.created;
+        those that are given here are filled.
+        """
+        body = self._body
+        holes = (
+            (b'"log":{"offset":-1', b'"log":{%b"offset":%d'),
+            (b'"event":{"dataset"', b'"event":{' + event + b'"dataset"'),
+            (b'"sequence":-1', b'"sequence":%d' + created),
+        )
+        for mark, hole in holes:
+            body = body.replace(mark, hole, 1)
+        return b'{"_id":"' + self.source.encode() + b'-%x","@timestamp":"' + when + b'",%b,' + body[1:] + b"\n"
 
 
 def splicer(envelope: Envelope) -> Splice:
     """Return what makes events of a file's parsed lines."""
-    template, taken = envelope.template, envelope.taken
+    template, taken = envelope.template(), envelope.taken
     log_taken, event_taken = envelope.log_taken, envelope.event_taken
-    names: set[str] = set()
     empty = b""
 
     def splice(parsed: Parsed, offset: int, sequence: int, at: str, is_valid: bool) -> bytes:  # noqa: FBT001
         fields = parsed.fields
         if envelope.is_marked or not is_valid or (parsed.problem and "error" in fields):
             return merged(envelope, parsed, offset, sequence, at, is_valid=is_valid)
-        if not (taken.isdisjoint(fields) if parsed.is_vetted else _is_harmless(fields, names, taken)):
+        if not (taken.isdisjoint(fields) if parsed.is_vetted else _is_harmless(fields, taken)):
             nested = None if parsed.is_vetted else _nested(fields, taken)
             if nested is None:
                 return merged(envelope, parsed, offset, sequence, at, is_valid=is_valid)
@@ -88,33 +91,9 @@ def splicer(envelope: Envelope) -> Splice:
     return splice
 
 
-def _is_harmless(fields: Mapping[str, Any], names: set[str], taken: frozenset[str]) -> bool:
+def _is_harmless(fields: Mapping[str, Any], taken: frozenset[str]) -> bool:
     """Tell whether all members can stay where they are, whatever their values."""
-    if not names.issuperset(fields) and not _learn(fields, names, taken):
-        return False
-    return all(_is_plain(value) for value in fields.values() if value.__class__ is dict or value.__class__ is list)
-
-
-def _learn(fields: Mapping[str, Any], names: set[str], taken: frozenset[str]) -> bool:
-    for name in fields:
-        if name in names:
-            continue
-        if name in taken or not _PLAIN_NAME.fullmatch(name):
-            return False
-        if len(names) < _NAMES_KEPT:
-            names.add(name)
-    return True
-
-
-def _is_plain(value: Any, depth: int = _DEEP) -> bool:
-    """Tell whether no name within a value has a dot or is blank."""
-    if value.__class__ is dict:
-        return depth > 0 and all(
-            _PLAIN_NAME.fullmatch(name) and _is_plain(inner, depth - 1) for name, inner in value.items()
-        )
-    if value.__class__ is list:
-        return depth > 0 and all(_is_plain(inner, depth - 1) for inner in value)
-    return True
+    return taken.isdisjoint(fields) and are_plain(fields) and have_plain_names(fields)
 
 
 def _are_free(fields: Mapping[str, Any], name: str, taken: frozenset[str]) -> bool:
@@ -134,16 +113,12 @@ def _nested(fields: Mapping[str, Any], taken: frozenset[str]) -> dict[str, Any] 
         if "." not in name:
             continue
         top, *rest = name.split(".")
-        if value.__class__ is dict or not _is_path(rest) or (top in nested and top not in made):
+        if value.__class__ is dict or not are_plain(rest) or (top in nested and top not in made):
             return None
         made.add(top)
         if not _put(nested.setdefault(top, {}), rest, value):
             return None
-    return nested if _is_harmless(nested, set(), taken) else None
-
-
-def _is_path(names: list[str]) -> bool:
-    return all(_PLAIN_NAME.fullmatch(name) for name in names)
+    return nested if _is_harmless(nested, taken) else None
 
 
 def _put(target: dict[str, Any], path: list[str], value: Any) -> bool:

@@ -7,18 +7,29 @@ import difflib
 from collections.abc import Callable
 
 from dataplane_common.errors import ConfigError
-from dataplane_tailer.parse.access import access_parser
+from dataplane_tailer.parse.access import access_parser, quick_access
 from dataplane_tailer.parse.ats import STOCK, ats_parser
 from dataplane_tailer.parse.container import READERS, container_parser
 from dataplane_tailer.parse.json_line import json_parser
+from dataplane_tailer.parse.json_quick import quick_json
 from dataplane_tailer.parse.logfmt import logfmt_parser
 from dataplane_tailer.parse.options import ParserConfig
-from dataplane_tailer.parse.parsed import Parse, Parsed
+from dataplane_tailer.parse.parsed import Parse, Parsed, Quick
 from dataplane_tailer.parse.record import check_renames, renamed
 from dataplane_tailer.parse.regex import regex_parser
 from dataplane_tailer.parse.syslog import syslog_parser
 
-__all__ = ["PARSERS", "Parse", "Parsed", "ParserConfig", "check_parser", "content_parser", "parser"]
+__all__ = [
+    "PARSERS",
+    "Parse",
+    "Parsed",
+    "ParserConfig",
+    "Quick",
+    "check_parser",
+    "content_parser",
+    "parser",
+    "quick_parser",
+]
 
 _RECORDS: dict[str, Callable[[ParserConfig], Parse]] = {
     "json": json_parser,
@@ -55,6 +66,16 @@ def parser(config: ParserConfig | str) -> Parse | None:
     if config.parser in _RECORDS:
         return _RECORDS[config.parser](config)
     return renamed(_FIXED[config.parser](config), check_renames(config)) if config.parser in _FIXED else None
+
+
+def quick_parser(config: ParserConfig, taken: frozenset[str]) -> Quick | None:
+    """Return the short way for the usual lines of a parser, None if it has none.
+
+    `taken` are the names at the top of the event that are not free.
+    """
+    if config.parser == "json":
+        return quick_json(config, taken)
+    return quick_access(config, taken) if config.parser in ("common", "combined") else None
 
 
 def content_parser(config: ParserConfig) -> Parse | None:

@@ -8,16 +8,22 @@ import re
 from functools import lru_cache
 from typing import Any
 
-#: Distinct client addresses that are remembered.
-_ADDRESSES_KEPT = 16_384
+#: Distinct IPv6 addresses that are remembered.
+_ADDRESSES_KEPT = 4096
+_BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_is_ipv4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}", re.ASCII).fullmatch
 _REQUEST = re.compile(r"([A-Za-z][\w.!#$%&'*+^`|~-]*) (\S+)(?: HTTP/(\d(?:\.\d)?))?", re.ASCII)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
 
 
-@lru_cache(maxsize=_ADDRESSES_KEPT)
 def is_ip(text: str) -> bool:
     """Tell whether a text is an IPv4 or IPv6 address, which is what Elasticsearch's type `ip` takes."""
+    return _is_ipv4(text) is not None or (":" in text and _is_ipv6(text))
+
+
+@lru_cache(maxsize=_ADDRESSES_KEPT)
+def _is_ipv6(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:

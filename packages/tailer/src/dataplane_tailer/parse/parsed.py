@@ -27,6 +27,11 @@ class Parsed(msgspec.Struct, frozen=True, gc=False):
 Parse = Callable[[str, str], Parsed]
 
 
+#: (line as it is in the file) → (timestamp or nothing, more members of `log`, all other members), as bytes of JSON.
+#: None if the line is unusual in any way and has to be parsed; what it gives otherwise is what the parser gives.
+Quick = Callable[[bytes], tuple[bytes, bytes, bytes] | None]
+
+
 def unparsed(line: str, problem: str) -> Parsed:
     """Return what becomes of a line that is not what its input says: the line itself, and why."""
     return Parsed({"message": line}, problem=problem, is_vetted=True)

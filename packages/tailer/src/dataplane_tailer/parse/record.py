@@ -20,8 +20,8 @@ from dataplane_tailer.parse.time_field import time_reader
 Lift = Callable[[dict[str, Any], str, str], Parsed]
 
 #: Where other loggers keep what ECS calls `@timestamp` and `log.level`, most telling first.
-_TIMES = ("@timestamp", "timestamp", "time", "ts")
-_LEVELS = ("level", "severity")
+TIMES = ("@timestamp", "timestamp", "time", "ts")
+LEVELS = ("level", "severity")
 #: What pino and bunyan write instead of words.
 _LEVEL_NUMBERS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}
 #: Names that ECS has as objects but loggers use for one value: where that value belongs. Elasticsearch refuses a whole
@@ -31,7 +31,7 @@ _VALUES_OF_OBJECTS = {
     "file": "path", "process": "name", "server": "address", "source": "address", "span": "id", "trace": "id",
     "transaction": "id", "url": "original", "user": "name", "user_agent": "original",
 }  # fmt: skip
-_OBJECTS = frozenset(_VALUES_OF_OBJECTS)
+OBJECTS = frozenset(_VALUES_OF_OBJECTS)
 #: What a rename may not write: the envelope's and Elasticsearch's own.
 _NOT_TARGETS = METADATA_NAMES | {"@timestamp", "dp", "event.dataset", "event.sequence", "event.ingested"}
 
@@ -62,7 +62,7 @@ def lifter(config: ParserConfig) -> Lift:
         _name_level(record)
         if not isinstance(record.get("message"), str):
             _name_message(record, line)
-        if not _OBJECTS.isdisjoint(record):
+        if not OBJECTS.isdisjoint(record):
             _make_objects(record)
         return Parsed(record, timestamp, problem)
 
@@ -70,7 +70,7 @@ def lifter(config: ParserConfig) -> Lift:
 
 
 def _take_time(record: dict[str, Any]) -> str | None:
-    for name in _TIMES:
+    for name in TIMES:
         value = record.get(name)
         if value is None:
             continue
@@ -92,7 +92,7 @@ def _name_level(record: dict[str, Any]) -> None:
     """Move the first level that is a text, or one of the usual numbers, to `log.level`, unless that is there."""
     if "log.level" in record:
         return
-    for name in _LEVELS:
+    for name in LEVELS:
         value = record.get(name)
         if value is None:
             continue
@@ -123,7 +123,7 @@ def _name_message(record: dict[str, Any], line: str) -> None:
 
 
 def _make_objects(record: dict[str, Any]) -> None:
-    for name in _OBJECTS.intersection(record):
+    for name in OBJECTS.intersection(record):
         value = record[name]
         if value is not None and not isinstance(value, dict) and f"{name}.{_VALUES_OF_OBJECTS[name]}" not in record:
             record[name] = {_VALUES_OF_OBJECTS[name]: value}

@@ -32,13 +32,18 @@ def iso(text: str, zone: tzinfo = UTC) -> str | None:
     """Return an ISO 8601 time (RFC 3339 and its relatives); without a zone of its own it is in `zone`."""
     digits = text[20:-1]
     if text[-1:] == "Z" and text[19:20] == "." and digits.isdecimal() and digits.isascii():
-        second = second_of(text[:19], "+00:00", zone)
-        return None if second is None else second + "." + (digits if len(digits) == 6 else micros_of(digits)) + "Z"  # noqa: PLR2004
+        second = _utc_second(text[:19])
+        return None if second is None else f"{second}.{digits if len(digits) == 6 else micros_of(digits)}Z"  # noqa: PLR2004
     if (found := _ISO.fullmatch(text)) is not None:
         day, time, digits, offset = found.groups()
         second = second_of(f"{day}T{time}", (offset or "").upper(), zone)
         return None if second is None else f"{second}.{micros_of(digits)}Z"
     return _unusual_iso(text, zone)
+
+
+@lru_cache(maxsize=_SECONDS_KEPT)
+def _utc_second(text: str) -> str | None:
+    return second_of(text, "+00:00", UTC)
 
 
 def _unusual_iso(text: str, zone: tzinfo) -> str | None:
