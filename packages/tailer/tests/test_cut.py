@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataplane_tailer.cut import cut_lines, cut_piece, text_of
+from dataplane_tailer.cut import cut_lines, cut_piece
 
 
 @given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line)), st.binary(max_size=20))
@@ -37,12 +37,17 @@ def test_a_piece_waits_until_the_limit_is_reached() -> None:
     assert cut_piece(b"x" * 10, 10) == (0, False)
 
 
-def test_invalid_utf8_stays_visible() -> None:
-    """Bytes that are no UTF-8 are shown as escapes, and the line is marked as invalid."""
-    assert text_of(b"caf\xe9 \xff") == ("caf\\xe9 \\xff", False)
-
-
-def test_only_the_carriage_return_of_a_crlf_is_dropped() -> None:
-    r"""`\\r` in front of the newline belongs to the newline; elsewhere it belongs to the text."""
-    assert text_of(b"a\rb\r") == ("a\rb", True)
-    assert text_of(b"a\r", ended=False) == ("a\r", True)
+@given(st.text(alphabet="ab\n\u0a0a\U0001f600", max_size=60), st.integers(min_value=4, max_value=20))
+def test_utf16_is_cut_at_characters(text: str, limit: int) -> None:
+    """A newline is a code unit, not a byte; a pair of surrogates stays together."""
+    newline = "\n".encode("utf-16-le")
+    data = (text.replace("\n", "") + "\n").encode("utf-16-le")
+    at, pieces, ends = 0, [], False
+    while not ends:
+        length, ends = cut_piece(data[at:], limit, newline)
+        pieces.append(data[at : at + length].decode("utf-16-le"))
+        at += length
+    assert "".join(pieces) == text.replace("\n", "") + "\n"
+    assert cut_lines(text.encode("utf-16-le"), 1000, newline) == [
+        line.encode("utf-16-le") for line in text.split("\n")[:-1]
+    ]

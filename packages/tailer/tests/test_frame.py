@@ -12,7 +12,7 @@ LINES = st.lists(st.binary(max_size=30), min_size=1)
 @given(LINES, st.integers(min_value=1, max_value=100))
 def test_groups_hold_every_event_once_and_in_order(lines: list[bytes], target: int) -> None:
     """The groups follow each other without a gap, in bytes, in sequence and in content."""
-    events = [b"<" + line + b">" for line in lines]
+    events = [b"<" + line.replace(b"\n", b"") + b">\n" for line in lines]
     place, payload = Position(100, 7), b""
     for group in group_events(events, lines, place, target):
         assert group.first == place.offset

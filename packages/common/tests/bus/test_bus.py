@@ -104,6 +104,23 @@ def test_a_frozen_server_is_noticed_and_nothing_blocks(nats, run):
     run(work())
 
 
+def test_a_reconnect_keeps_the_order(nats, run):
+    """What waits for the server goes first; what is published at the very moment of its return goes behind it."""
+
+    async def work():
+        async with Bus(nats) as bus:
+            await asyncio.to_thread(nats.kill)
+            while bus.connection.is_connected:
+                await asyncio.sleep(0.01)
+            await bus.publish(20)
+            await asyncio.to_thread(nats.start)
+            await bus.connection.wait_ready(20)
+            await bus.publish(10, start=20)
+            assert await bus.stored(30) == list(range(30))
+
+    run(work())
+
+
 def test_a_full_window_waits(nats, run):
     """The window is the back-pressure: with the server away, one more publish waits until there is room."""
 

@@ -17,6 +17,7 @@ from dataplane_common.taxonomy import ledger_subject
 from dataplane_tailer import __version__
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.positions import Position
 from dataplane_tailer.state import SourceRecord
 
 _AGENT = "tailer"
@@ -34,20 +35,20 @@ class Account:
 
     def finish(self, file: TailedFile) -> None:
         """Take the last account of a source that is settled."""
-        record = file.record
-        self._finished.append(self._account(record, file.sequence, file.positions.resolved.sequence, is_final=True))
+        self._finished.append(self._account(file.record, file.position, file.positions.resolved, is_final=True))
         self.finished_events += file.positions.resolved.sequence
 
     def lose(self, record: SourceRecord) -> None:
         """Take the last account of a source whose file is gone."""
-        self._finished.append(self._account(record, record.sequence, record.sequence, is_final=True))
+        last = Position(record.offset, record.sequence, record.dropped)
+        self._finished.append(self._account(record, last, last, is_final=True))
 
     def account_of(self, file: TailedFile) -> SourceAccount:
         """Return a source's account now."""
-        return self._account(file.record, file.sequence, file.positions.resolved.sequence)
+        return self._account(file.record, file.position, file.positions.resolved)
 
     def _account(
-        self, record: SourceRecord, accepted: int, acknowledged: int, *, is_final: bool = False
+        self, record: SourceRecord, read: Position, acknowledged: Position, *, is_final: bool = False
     ) -> SourceAccount:
         return SourceAccount(
             source=record.source,
@@ -57,11 +58,12 @@ class Account:
             path=record.log_path,
             inode=record.inode,
             head_hash=record.head_digest or None,
-            accepted=accepted,
-            acknowledged=acknowledged,
-            in_flight=accepted - acknowledged,
+            accepted=read.sequence + read.dropped,
+            acknowledged=acknowledged.sequence,
+            in_flight=read.sequence - acknowledged.sequence,
+            dropped={"filter": read.dropped} if read.dropped else {},
             abandoned_bytes=dict(record.abandoned_bytes),
-            last_sequence=accepted,
+            last_sequence=read.sequence,
             first_at=record.first_at,
             last_at=record.last_at,
             final=is_final,

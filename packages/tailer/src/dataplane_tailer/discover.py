@@ -14,6 +14,7 @@ from wcmatch import fnmatch, glob
 
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.identity import FileKey, key_of
+from dataplane_tailer.path_fields import glob_of
 
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB
 _NAME_FLAGS = fnmatch.BRACE
@@ -53,7 +54,7 @@ def find(inputs: Iterable[InputConfig]) -> dict[FileKey, Found]:
 
 
 def _matches(entry: InputConfig) -> Iterator[str]:
-    for pattern in entry.paths:
+    for pattern in map(glob_of, entry.paths):
         for path in glob.iglob(pattern, flags=_GLOB_FLAGS):
             if not _is_excluded(path, entry.exclude):
                 yield path
@@ -72,7 +73,9 @@ def _is_excluded(path: str, excludes: tuple[str, ...]) -> bool:
 def entry_for(path: str, inputs: Iterable[InputConfig]) -> InputConfig | None:
     """Return the first input that a path belongs to. Pure."""
     for entry in inputs:
-        if glob.globmatch(path, list(entry.paths), flags=_GLOB_FLAGS) and not _is_excluded(path, entry.exclude):
+        if glob.globmatch(path, [*map(glob_of, entry.paths)], flags=_GLOB_FLAGS) and not _is_excluded(
+            path, entry.exclude
+        ):
             return entry
     return None
 
@@ -90,7 +93,7 @@ def folders(inputs: Iterable[InputConfig]) -> dict[str, bool]:
     """Return the folders to watch that are there, each with whether its sub-folders matter, too."""
     watched: dict[str, bool] = {}
     for entry in inputs:
-        for pattern in entry.paths:
+        for pattern in map(glob_of, entry.paths):
             for plain in glob.glob(_fixed_part(pattern), flags=_GLOB_FLAGS) or []:
                 if Path(plain).is_dir():
                     deep = _has_magic(os.path.dirname(pattern))  # noqa: PTH120

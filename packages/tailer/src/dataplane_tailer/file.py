@@ -5,13 +5,16 @@ Flows in: what the state remembers and what the disk holds. Flows out: a positio
 """
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from dataplane_common.event import timestamp
 from dataplane_tailer.config import InputConfig
-from dataplane_tailer.identity import FileKey, Head, guard_of, has_head, head_of
-from dataplane_tailer.positions import Positions
-from dataplane_tailer.render import Origin, Render
+from dataplane_tailer.identity import GUARD_BYTES, FileKey, Head, guard_of, has_head, head_of
+from dataplane_tailer.multiline import Cut
+from dataplane_tailer.positions import Position, Positions
+from dataplane_tailer.render import Origin, Render, Tally
 from dataplane_tailer.state import Boundary, SourceRecord
 
 
@@ -25,9 +28,14 @@ class TailedFile:
     render: Render
     entry: InputConfig
     positions: Positions
+    newline: bytes = b"\n"
+    encoding: str = "utf-8"
+    cut: Cut | None = None
+    tally: Tally = field(default_factory=Tally)
     replay_until: int = 0
     offset: int = 0
     sequence: int = 0
+    dropped: int = 0
     guard: bytes = b""
     boundaries: dict[int, Boundary] = field(default_factory=dict)
     line_start: int = 0
@@ -65,15 +73,19 @@ class TailedFile:
             self.size_seen, self.grown_at = size, now_s
         return size
 
-    def advance(self, end: int, events: int, tail: bytes) -> None:
+    @property
+    def position(self) -> Position:
+        """How far the file is read."""
+        return Position(self.offset, self.sequence, self.dropped)
+
+    def advance(self, to: Position, tail: bytes) -> None:
         """Move behind what was read; `tail` is the last bytes of it."""
-        self.guard = (self.guard + tail)[-64:]
-        self.offset = end
-        self.sequence += events
+        self.guard = (self.guard + tail)[-GUARD_BYTES:]
+        self.offset, self.sequence, self.dropped = to
 
     def pass_boundary(self, boundary: Boundary) -> None:
         """Take over what a boundary that was just passed says about the bytes behind it."""
-        self.was_flushed = boundary.piece == 0
+        self.was_flushed = boundary.piece == 0 and not boundary.ends_line
         in_line = boundary.piece > 0 and not boundary.ends_line
         self.piece = boundary.piece if in_line else 0
         self.line_start = boundary.line_start if in_line else 0
@@ -81,7 +93,7 @@ class TailedFile:
     def rewind(self, boundaries: Iterable[Boundary]) -> None:
         """Go back to the checkpoint: all behind it is read and sent again, acknowledgements on their way are void."""
         self.positions = Positions(self.positions.resolved)
-        self.offset, self.sequence = self.positions.resolved
+        self.offset, self.sequence, self.dropped = self.positions.resolved
         self.guard = guard_of(self.descriptor, self.offset)
         self._enter(boundaries)
 
@@ -119,7 +131,9 @@ class TailedFile:
     def checkpoint(self) -> SourceRecord:
         """Bring the record up to date with what is acknowledged, and return it."""
         record = self.record
-        record.offset, record.sequence = self.positions.resolved
+        if record.offset != self.positions.resolved.offset:
+            record.last_at = timestamp(time.time())
+        record.offset, record.sequence, record.dropped = self.positions.resolved
         record.size_seen = self.size_seen
         if self.is_retired:
             return record

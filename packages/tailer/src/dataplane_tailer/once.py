@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dataplane_common.errors import Fatal
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.pipeline import Tailer, create
+from dataplane_tailer.read import Flush
 
 #: How long the bus may be silent before a one-off run gives up: longer than a leader election.
 _SILENCE_S = 30.0
@@ -60,7 +61,7 @@ async def _ship_all(tailer: Tailer, stop: asyncio.Event) -> Summary:
     first = sum(file.offset for file in files)
     with _progress() as progress:
         bar = progress.add_task("shipping", total=sum(file.size() for file in files), completed=first, lines_s="")
-        while not stop.is_set() and await tailer.step(flush=True):
+        while not stop.is_set() and await tailer.step(Flush.ALL):
             _show(progress, bar, tailer, began_s, sequences)
         await _drain(tailer, stop)
         _show(progress, bar, tailer, began_s, sequences)

@@ -16,13 +16,18 @@ from dataplane_common.telemetry import Logger
 from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.content import is_compressed, open_content
 from dataplane_tailer.discover import Found, siblings
+from dataplane_tailer.encoding import newline_of, resolve
 from dataplane_tailer.file import TailedFile, is_same
 from dataplane_tailer.identity import FileKey, head_of
 from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related
-from dataplane_tailer.parse import parser
+from dataplane_tailer.multiline import cutter
+from dataplane_tailer.path_fields import fields_reader
 from dataplane_tailer.positions import Position, Positions
-from dataplane_tailer.render import Origin, Render, parsed_renderer, plain_renderer
+from dataplane_tailer.render import Origin, Tally, renderer
 from dataplane_tailer.state import SourceRecord, State
+
+#: Where a byte-order mark would be.
+_MARK_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,8 @@ class Opener:
 
     def open(self, found: Found) -> TailedFile | Moved | None:
         """Open a file, unless it is refused, incomplete, done, or held back as a copy of one that is still whole."""
-        if self._done.get(found.key) == found.size:
-            return None
+        if self._done.get(found.key) == found.size or (found.size == 0 and found.entry.encoding.startswith("utf-16")):
+            return None  # read already; or its byte-order mark is not written yet
         try:
             descriptor = open_content(found.path, self.spool)
         except OSError as error:
@@ -168,15 +173,24 @@ class Opener:
         return record
 
     def _start(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
-        origin = Origin(record.source, record.log_path, record.dataset, self.config.host, dict(found.entry.fields))
+        entry, tally = found.entry, Tally()
+        fields = {**fields_reader(entry.paths)(record.log_path), **entry.fields}
+        origin = Origin(record.source, record.log_path, record.dataset, self.config.host, fields)
+        encoding = resolve(entry.encoding, os.pread(descriptor, _MARK_BYTES, 0))
+        newline = newline_of(encoding)
+        limit = self.config.delivery.max_line_bytes
         record.packed_size = found.size
         file = TailedFile(
             descriptor,
             record,
             origin,
-            _renderer(origin, found.entry),
-            found.entry,
-            Positions(Position(record.offset, record.sequence)),
+            renderer(origin, entry, tally, encoding=encoding),
+            entry,
+            Positions(Position(record.offset, record.sequence, record.dropped)),
+            newline,
+            encoding,
+            cutter(entry, entry.multiline, encoding, newline_length=len(newline), max_bytes=limit),
+            tally,
             replay_until=record.sent_limit,
         )
         file.rewind(self.state.boundaries(record.source))
@@ -194,11 +208,6 @@ class Opener:
         for entry in self.config.inputs:
             if self.is_first_start(entry):
                 self.state.put(_input_key(entry), timestamp(time.time()))
-
-
-def _renderer(origin: Origin, entry: InputConfig) -> Render:
-    parse = parser(entry.parser)
-    return plain_renderer(origin) if parse is None else parsed_renderer(origin, parse)
 
 
 def _input_key(entry: InputConfig) -> str:

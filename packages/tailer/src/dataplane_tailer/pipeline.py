@@ -18,7 +18,7 @@ from dataplane_tailer.account import Account
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.discover import folders
 from dataplane_tailer.file import TailedFile
-from dataplane_tailer.read import Rewritten
+from dataplane_tailer.read import Flush, Rewritten
 from dataplane_tailer.ship import Shipper
 from dataplane_tailer.state import State
 from dataplane_tailer.tracker import Tracker
@@ -72,13 +72,13 @@ class Tailer:
             await cancel(stopping, *tasks)
         return await self.publisher.drain(self.config.delivery.grace_s)
 
-    async def step(self, *, flush: bool = False) -> bool:
+    async def step(self, flush: Flush = Flush.NOTHING) -> bool:
         """Read at most one chunk of each file that is due, in turn; return whether there was any."""
         now_s = time.monotonic()
         moved = False
         for file in [file for file, due_s in self.tracker.due.items() if due_s <= now_s]:
             self.tracker.due.pop(file, None)
-            moved |= await self._step_file(file, flush=flush)
+            moved |= await self._step_file(file, flush)
         return moved
 
     async def close(self) -> None:
@@ -91,12 +91,12 @@ class Tailer:
         await self.connection.close()
         self.state.close()
 
-    async def _step_file(self, file: TailedFile, *, flush: bool) -> bool:
+    async def _step_file(self, file: TailedFile, least: Flush) -> bool:
         try:
             now_s = time.monotonic()
             file.note_size(now_s)
-            is_idle = now_s - file.grown_at >= self._idle_flush_s
-            moved = await self.shipper.step(file, flush=flush or is_idle)
+            flush, again_s = self._flush_of(file, now_s - file.grown_at)
+            moved = await self.shipper.step(file, max(least, flush))
         except Rewritten:
             self.tracker.begin_generation(file)
             return True
@@ -105,13 +105,19 @@ class Tailer:
             return False
         if moved:
             self.tracker.mark(file, 0.0)
-        elif file.size_seen > file.offset and not is_idle:
-            self.tracker.mark(file, self._idle_flush_s)
+        elif file.size_seen > file.offset and again_s is not None:
+            self.tracker.mark(file, again_s)
         return moved
 
-    @property
-    def _idle_flush_s(self) -> float:
-        return self.config.delivery.idle_flush_ms / 1000
+    def _flush_of(self, file: TailedFile, rested_s: float) -> tuple[Flush, float | None]:
+        """Return what may be sent of a file that has rested for so long, and when to look again if nothing comes."""
+        idle_s = self.config.delivery.idle_flush_ms / 1000
+        lines_s = idle_s if file.entry.multiline is None else file.entry.multiline.timeout_ms / 1000
+        if rested_s >= idle_s:
+            return Flush.ALL, None if rested_s >= lines_s else lines_s - rested_s
+        if rested_s >= lines_s:
+            return Flush.LINES, idle_s - rested_s
+        return Flush.NOTHING, min(idle_s, lines_s) - rested_s
 
     def _read_failed(self, file: TailedFile, error: OSError) -> None:
         file.last_error = error.strerror or str(error)

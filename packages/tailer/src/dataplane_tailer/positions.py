@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """A place in a source: the offset behind the last event, and that event's sequence."""
+    """A place in a source: the offset behind the last event, that event's sequence, and how many lines were dropped."""
 
     offset: int
     sequence: int
+    dropped: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -6,10 +6,14 @@ what lies just before the offset is read again and must be what was read there l
 
 import os
 from dataclasses import dataclass
+from enum import IntEnum
+from itertools import accumulate
 
 from dataplane_common.errors import Permanent
 from dataplane_tailer.cut import cut_lines, cut_piece
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.identity import GUARD_BYTES
+from dataplane_tailer.multiline import Cut
 from dataplane_tailer.state import Boundary
 
 #: Room behind the limit of a line, so that the newline of a longest line is in the same read.
@@ -20,13 +24,20 @@ class Rewritten(Permanent):
     """The file was truncated or written anew: what follows is another generation."""
 
 
+class Flush(IntEnum):
+    """What may be sent although more of it may come: nothing, open multi-line events, also an unterminated line."""
+
+    NOTHING = 0
+    LINES = 1
+    ALL = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Complete lines without their newlines, from `start` to `end`."""
+    """Complete lines without their newlines, from `start` on; of a multi-line event its lines joined by newlines."""
 
     lines: list[bytes]
     start: int
-    end: int
     tail: bytes
 
 
@@ -40,19 +51,17 @@ class Piece:
     tail: bytes
 
 
-def read_next(file: TailedFile, limit: int, *, flush: bool) -> Lines | Piece | None:
-    """Return what comes next, or None if there is nothing complete yet.
-
-    `limit` is the longest line in bytes; with `flush` an unterminated rest counts as complete.
+def read_next(file: TailedFile, limit: int, flush: Flush = Flush.NOTHING) -> Lines | Piece | None:
+    """Return what comes next, or None if there is nothing complete yet; `limit` is the longest line in bytes.
 
     Raises:
         Rewritten: the bytes before the offset are not what they were, or the file is shorter than the offset.
         OSError: the file cannot be read.
     """
-    data = _read_guarded(file, limit + _SLACK_BYTES)
-    skipped = _newline_of_flushed(data) if file.was_flushed else 0
+    data = _read_guarded(file, _chunk_bytes(file, limit))
+    skipped = _newline_of_flushed(data, file.newline) if file.was_flushed else 0
     if skipped:
-        file.advance(file.offset + skipped, 0, data[:skipped])
+        file.advance(file.position._replace(offset=file.offset + skipped), data[:skipped])
         data = data[skipped:]
     if data:
         file.was_flushed = False
@@ -60,7 +69,12 @@ def read_next(file: TailedFile, limit: int, *, flush: bool) -> Lines | Piece | N
         return _stored_piece(file, stored)
     if file.boundaries:
         data = data[: _room_before_next_boundary(file)]
-    return _cut(file, data, limit, flush=flush)
+    return _cut(file, data, limit, flush)
+
+
+def _chunk_bytes(file: TailedFile, limit: int) -> int:
+    """Room for a longest line with its newline, and behind a longest multi-line event for one line more."""
+    return limit * (1 if file.cut is None else 2) + _SLACK_BYTES
 
 
 def _read_guarded(file: TailedFile, length: int) -> bytes:
@@ -71,18 +85,19 @@ def _read_guarded(file: TailedFile, length: int) -> bytes:
     return read[kept:]
 
 
-def _newline_of_flushed(data: bytes) -> int:
+def _newline_of_flushed(data: bytes, newline: bytes) -> int:
     """Return the length of a newline that only ends what an idle flush has sent already."""
-    if data.startswith(b"\n"):
-        return 1
-    return 2 if data.startswith(b"\r\n") else 0
+    if data.startswith(newline):
+        return len(newline)
+    crlf = newline.replace(b"\n", b"\r") + newline
+    return len(crlf) if data.startswith(crlf) else 0
 
 
 def _stored_piece(file: TailedFile, stored: Boundary) -> Piece | None:
     data = os.pread(file.descriptor, stored.end - stored.start, stored.start)
     if len(data) < stored.end - stored.start:
         raise Rewritten(f"{file.path}: shorter than what was sent of it")
-    return Piece(_without_newline(data, ends=stored.ends_line), stored, is_stored=True, tail=data[-64:])
+    return Piece(_without_newline(data, stored, file.newline), stored, is_stored=True, tail=data[-GUARD_BYTES:])
 
 
 def _room_before_next_boundary(file: TailedFile) -> int | None:
@@ -90,23 +105,45 @@ def _room_before_next_boundary(file: TailedFile) -> int | None:
     return min(ahead) if ahead else None
 
 
-def _cut(file: TailedFile, data: bytes, limit: int, *, flush: bool) -> Lines | Piece | None:
-    if file.piece == 0 and (lines := cut_lines(data, limit)):
-        length = sum(map(len, lines)) + len(lines)
-        return Lines(lines, file.offset, file.offset + length, data[max(0, length - 64) : length])
-    length, ends = cut_piece(data, limit)
-    piece = file.piece + 1
-    if length == 0 and flush and data:
-        length, piece = len(data), piece if file.piece else 0
+def _cut(file: TailedFile, data: bytes, limit: int, flush: Flush) -> Lines | Piece | None:
+    if file.piece == 0 and (lines := cut_lines(data, limit, file.newline)):
+        return _lines(file, data, lines) if file.cut is None else _events(file, data, lines, file.cut, flush)
+    length, ends = cut_piece(data, limit, file.newline)
+    number = file.piece + 1
+    if length == 0 and flush is Flush.ALL:
+        length, number = len(data) - len(data) % len(file.newline), number if file.piece else 0
     if length == 0:
         return None
     start = file.line_start if file.piece else file.offset
-    boundary = Boundary(file.offset, file.offset + length, start, piece, ends)
-    taken = data[:length]
-    return Piece(_without_newline(taken, ends=ends), boundary, is_stored=False, tail=taken[-64:])
+    return _new_piece(data, Boundary(file.offset, file.offset + length, start, number, ends), file.newline)
 
 
-def _without_newline(data: bytes, *, ends: bool) -> bytes:
-    if not ends:
+def _events(file: TailedFile, data: bytes, lines: list[bytes], cut: Cut, flush: Flush) -> Lines | Piece | None:
+    """Join the lines of each complete event; what time alone completes is a piece of its own."""
+    if counts := cut(lines, False):  # noqa: FBT003 - the switch of `Cut`
+        ends = list(accumulate(counts))
+        joined = [file.newline.join(lines[end - count : end]) for count, end in zip(counts, ends, strict=True)]
+        return _lines(file, data, joined)
+    if flush is Flush.NOTHING:
+        return None
+    length = sum(map(len, lines)) + len(lines) * len(file.newline)
+    boundary = Boundary(file.offset, file.offset + length, file.offset, 0, ends_line=True)
+    return _new_piece(data, boundary, file.newline)
+
+
+def _lines(file: TailedFile, data: bytes, lines: list[bytes]) -> Lines:
+    length = sum(map(len, lines)) + len(lines) * len(file.newline)
+    return Lines(lines, file.offset, data[max(0, length - GUARD_BYTES) : length])
+
+
+def _new_piece(data: bytes, boundary: Boundary, newline: bytes) -> Piece:
+    taken = data[: boundary.end - boundary.start]
+    return Piece(_without_newline(taken, boundary, newline), boundary, is_stored=False, tail=taken[-GUARD_BYTES:])
+
+
+def _without_newline(data: bytes, boundary: Boundary, newline: bytes) -> bytes:
+    """Return the text of a piece; what ends a line ends with its newline, of a split line also with its CR."""
+    if not boundary.ends_line:
         return data
-    return data[:-2] if data.endswith(b"\r\n") else data[:-1]
+    data = data.removesuffix(newline)
+    return data.removesuffix(newline.replace(b"\n", b"\r")) if boundary.piece else data

@@ -19,7 +19,7 @@ from dataplane_tailer.config import DeliveryConfig
 from dataplane_tailer.file import TailedFile
 from dataplane_tailer.frame import Group, group_events
 from dataplane_tailer.positions import Position, Positions, Sent
-from dataplane_tailer.read import Lines, Piece, read_next
+from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
 from dataplane_tailer.state import State
 
@@ -45,7 +45,7 @@ class Shipper:
     on_acknowledged: Callable[[TailedFile], None]
     report: Callable[[str, TailedFile], None]
 
-    async def step(self, file: TailedFile, *, flush: bool = False) -> bool:
+    async def step(self, file: TailedFile, flush: Flush = Flush.NOTHING) -> bool:
         """Send one chunk of a file; return whether there was any. Waits while the window is full.
 
         Raises:
@@ -53,7 +53,7 @@ class Shipper:
             OSError: it cannot be read.
             Fatal: the state cannot be written.
         """
-        chunk = read_next(file, self._line_limit(file), flush=flush)
+        chunk = read_next(file, self._line_limit(file), flush)
         match chunk:
             case Lines():
                 await self._ship_lines(file, chunk)
@@ -68,12 +68,13 @@ class Shipper:
         return max(_LEAST_SPLIT_BYTES, min(wanted, fits))
 
     async def _ship_lines(self, file: TailedFile, chunk: Lines) -> None:
-        start = Position(chunk.start, file.sequence)
+        start = file.position
         events = file.render(chunk.lines, chunk.start, start.sequence + 1, timestamp(time.time()))
-        file.advance(chunk.end, len(events), chunk.tail)
         target = min(TARGET_BYTES, self.publisher.connection.max_message_bytes)
+        groups = list(group_events(events, chunk.lines, start, target, len(file.newline)))
+        file.advance(groups[-1].upto, chunk.tail)
         positions = file.positions
-        for group in group_events(events, chunk.lines, start, target):
+        for group in groups:
             if file.positions is not positions:
                 return  # the file was rewound while the window was full: all of it is read again
             await self._publish(file, group)
@@ -82,21 +83,28 @@ class Shipper:
         boundary = chunk.boundary
         if not chunk.is_stored:
             self.state.add_boundary(file.record.source, boundary)
-        sequence, at = file.sequence + 1, timestamp(time.time())
+        start, at = file.position, timestamp(time.time())
         events: list[bytes] = []
         if boundary.piece == 0:
-            events = file.render([chunk.data], boundary.start, sequence, at)
+            events = file.render([chunk.data], boundary.start, start.sequence + 1, at)
         elif chunk.data:
-            events = [render_piece(file.origin, (boundary.line_start, boundary.piece), sequence, at, chunk.data)]
-        file.advance(boundary.end, len(events), chunk.tail)
+            place = (boundary.line_start, boundary.piece)
+            events = [render_piece(file.origin, place, start.sequence + 1, at, chunk.data, encoding=file.encoding)]
+        payload = b"".join(events)
+        count = payload.count(b"\n")
+        upto = Position(boundary.end, start.sequence + count, start.dropped + events.count(b""))
+        file.advance(upto, chunk.tail)
         file.pass_boundary(boundary)
-        if events:
-            upto = Position(boundary.end, file.sequence)
-            await self._publish(file, Group(events[0], boundary.start, upto, 1))
+        await self._publish(file, Group(payload, boundary.start, upto, count))
 
     async def _publish(self, file: TailedFile, group: Group) -> None:
-        is_replay = group.first < file.replay_until
+        """Send a group and track it; one of which a filter has left nothing is settled at once."""
         self._extend_lease(file, group.upto.offset)
+        sent = file.positions.track(group.upto)
+        if group.count == 0:
+            file.positions.resolve(sent)
+            self.on_acknowledged(file)
+            return
         frame = self.encoder.encode(
             str(subject_for(Signal.LOGS, self.namespace, file.origin.dataset, file.origin.host)),
             file.record.source,
@@ -104,9 +112,8 @@ class Shipper:
             first=group.first,
             end=group.upto.offset,
             count=group.count,
-            replay=is_replay,
+            replay=group.first < file.replay_until,
         )
-        sent = file.positions.track(group.upto)
         settled = await self.publisher.publish(frame.subject, frame.payload, frame.headers)
         settled.add_done_callback(partial(self._on_settled, file, file.positions, sent))
 
@@ -124,7 +131,7 @@ class Shipper:
         error = settled.exception()
         if file.positions is not positions:
             return  # a frame from before a rewind
-        if isinstance(error, Permanent):
+        if isinstance(error, Permanent) and not file.is_retired:
             self._send_smaller(file, error)
         else:
             positions.resolve(sent)

@@ -39,7 +39,8 @@ class SourceRecord(msgspec.Struct):
     """One generation of one file. `offset` and `sequence` are the checkpoint; bytes below `sent_limit` may be sent.
 
     `path` is where it is now, `log_path` the name it was found under, which its events carry; `size_seen` is its size
-    when it was last looked at, `packed_size` that of its compressed form; `abandoned_bytes` are counted by reason.
+    when it was last looked at, `packed_size` that of its compressed form; `dropped` counts the lines that a filter
+    took, `abandoned_bytes` what was lost by reason.
     """
 
     source: str
@@ -52,6 +53,7 @@ class SourceRecord(msgspec.Struct):
     head_digest: str = ""
     offset: int = 0
     sequence: int = 0
+    dropped: int = 0
     guard: str = ""
     sent_limit: int = 0
     first_at: str = ""

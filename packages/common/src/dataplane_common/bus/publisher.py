@@ -55,6 +55,7 @@ class _InFlight:
     settled: "asyncio.Future[PubAck]"
     attempt: int = 0
     due: float = 0.0
+    was_sent: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +86,7 @@ class Publisher:
     _slots: asyncio.Semaphore = field(init=False)
     _busy: asyncio.Event = field(default_factory=asyncio.Event)
     last_problem: str = ""
+    _is_behind: bool = False
     _next_token: int = 0
     _task: "asyncio.Task[None] | None" = None
 
@@ -113,7 +115,8 @@ class Publisher:
         entry = _InFlight(subject, payload, headers, settled)
         self._in_flight[token] = entry
         self._busy.set()
-        await self._send(token, entry)
+        if not self._is_behind:  # else it is sent in its turn, so that a reconnect does not change the order
+            await self._send(token, entry)
         return settled
 
     async def drain(self, timeout_s: float) -> bool:
@@ -137,11 +140,12 @@ class Publisher:
             entry.settled.cancel()
         self._in_flight.clear()
 
-    async def _send(self, token: str, entry: _InFlight) -> None:
+    async def _send(self, token: str, entry: _InFlight) -> bool:
+        """Put a message on the wire, or refuse it; return False if there is no session to do it."""
         limit = self.connection.max_message_bytes
         if (size := size_on_wire(entry.payload, entry.headers)) > limit:
             self._refuse(token, TooLarge(f"a message of {size} bytes is above what the server takes ({limit})"))
-            return
+            return True
         entry.due = time.monotonic() + self.ack_timeout_s
         reply = f"{self.connection.inbox}.pub.{token}"
         try:
@@ -149,10 +153,13 @@ class Publisher:
         except TooLarge as error:
             self._refuse(token, error)
         except Transient:
-            return  # sent again when the next session starts, or when its time is up
+            self._is_behind = True  # all of it is sent in its order when the next session starts
+            return False
         else:
+            entry.was_sent = True
             self.counts.sent += 1
             self.counts.payload_bytes += len(entry.payload)
+        return True
 
     def _on_answer(self, message: Message) -> None:
         token = message.subject.rpartition(".")[2]
@@ -196,6 +203,7 @@ class Publisher:
     def _send_all_again(self) -> None:
         for entry in self._in_flight.values():
             entry.due = 0.0
+        self._is_behind = bool(self._in_flight)
 
     async def _resend(self) -> None:
         while True:
@@ -203,11 +211,23 @@ class Publisher:
             await asyncio.sleep(_RESEND_TICK_S)
             if not self.connection.is_connected:
                 continue
-            now = time.monotonic()
-            for token, entry in [item for item in self._in_flight.items() if item[1].due <= now]:
+            if self._due():
+                self._is_behind = True
+                self._is_behind = not await self._send_due()
+
+    async def _send_due(self) -> bool:
+        """Send in their order what has to be sent, what comes meanwhile included; False if the session ended."""
+        while due := self._due():
+            for token, entry in due:
                 if token in self._in_flight:
-                    self.counts.resent += 1
-                    await self._send(token, entry)
+                    self.counts.resent += entry.was_sent
+                    if not await self._send(token, entry):
+                        return False
+        return True
+
+    def _due(self) -> list[tuple[str, _InFlight]]:
+        now = time.monotonic()
+        return [item for item in self._in_flight.items() if item[1].due <= now]
 
 
 def read_answer(payload: bytes, headers: Mapping[str, str]) -> PubAck | Transient | Permanent:

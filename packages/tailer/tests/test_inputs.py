@@ -1,0 +1,141 @@
+"""What inputs promise about their lines: encodings, events of several lines, filters, fields of the path, parsers."""
+
+import asyncio
+import json
+
+import pytest
+
+
+def test_a_multi_line_event_is_one_event(lab, run):
+    """Lines that go on with an event belong to it; the last one is complete when its time is up."""
+
+    async def work():
+        config = lab.config(multiline={"start": r"^\d", "timeout_ms": 200})
+        async with lab.tailer(config):
+            lab.append("1 first\n  more\n\n2 second\n")
+            assert await lab.messages(2) == ["1 first\n  more\n", "2 second"]
+            lab.append("  too late for its event\n3 third\n")
+            assert await lab.messages(4) == ["1 first\n  more\n", "2 second", "  too late for its event", "3 third"]
+
+    run(work())
+
+
+def test_a_multi_line_event_survives_rotation_and_restart(lab, run):
+    """A checkpoint is never inside an event: what was open at a stop is read again as a whole."""
+
+    async def work():
+        config = lab.config(multiline={"start": r"^\d"})
+        lab.append("1 a\n  b\n2 c\n  d\n")
+        async with lab.tailer(config):
+            assert await lab.messages(1) == ["1 a\n  b"]
+        lab.append("  e\n")
+        lab.log.rename(lab.folder / "app.log.1")
+        lab.append("3 f\n4 g\n")
+        async with lab.tailer(config):
+            assert sorted(await lab.messages(4)) == ["1 a\n  b", "2 c\n  d\n  e", "3 f", "4 g"]
+
+    run(work())
+
+
+def test_an_event_that_time_completed_is_replayed_as_it_was(lab, run):
+    """The boundary of a time-out is stored first: lines that came later do not change an id's content."""
+
+    async def work():
+        config = lab.config(multiline={"start": r"^\d", "timeout_ms": 50})
+        lab.append("1 a\n  b\n")
+        async with lab.tailer(config, without_checkpoints=True):
+            await lab.messages(1)
+        lab.append("  c\n2 d\n3 e\n")
+        async with lab.tailer(config):
+            assert await lab.messages(4) == ["1 a\n  b", "  c", "2 d", "3 e"]
+
+    run(work())
+
+
+def test_utf16_with_a_mark(lab, run):
+    """The byte-order mark decides; a newline is a code unit; offsets are those of the file."""
+
+    async def work():
+        async with lab.tailer(lab.config(encoding="utf-16", paths=[str(lab.log)])):
+            lab.append("héllo\r\nsecond 上\n".encode("utf-16"))
+            lab.append("third\n".encode("utf-16-le"))
+            events = await lab.events(3)
+            assert [event["message"] for event in events] == ["héllo", "second 上", "third"]
+            assert [event["log"]["offset"] for event in events] == [0, 16, 34]
+
+    run(work())
+
+
+def test_filtered_lines_leave_no_gap(lab, run):
+    """Sequences count what is shipped; what a filter took is counted in the account, and passed by the checkpoint."""
+
+    async def work():
+        config = lab.config(filters=[{"drop": "healthz"}])
+        lab.append("a\nGET /healthz\nb\nGET /healthz\nc\n")
+        async with lab.tailer(config) as tailer:
+            events = await lab.events(3)
+            file = next(iter(tailer.tracker.files.values()))
+            await lab.until(lambda: file.positions.resolved.offset == file.size())
+            account = tailer.account.account_of(file)
+        assert [event["event"]["sequence"] for event in events] == [1, 2, 3]
+        assert (account.accepted, account.acknowledged, account.dropped) == (5, 3, {"filter": 2})
+        lab.append("GET /healthz\n" * 3)
+        async with lab.tailer(config) as tailer:
+            file = next(iter(tailer.tracker.files.values()))
+            await lab.until(lambda: file.positions.resolved.offset == file.size())
+            assert tailer.account.account_of(file).dropped == {"filter": 5}
+
+    run(work())
+
+
+def test_fields_come_from_the_path(lab, run):
+    """A placeholder in the pattern is a field of every event of that file."""
+
+    async def work():
+        (lab.folder / "checkout").mkdir()
+        lab.append("x\n", lab.folder / "checkout" / "a.log")
+        async with lab.tailer(lab.config(paths=[f"{lab.folder}/{{service}}/*.log"])):
+            events = await lab.events(1)
+            assert events[0]["service"] == {"name": "checkout"}
+
+    run(work())
+
+
+@pytest.mark.parametrize("parser", ["cri", "docker"])
+def test_partial_lines_of_containers_are_joined(lab, run, parser):
+    """What the runtime cut is one event again, also with both streams interleaved."""
+
+    async def work():
+        cri = [
+            "2026-01-02T03:04:05.1Z stdout P one ",
+            "2026-01-02T03:04:05.2Z stderr F oops",
+            "2026-01-02T03:04:05.3Z stdout F line",
+        ]
+        docker = [
+            json.dumps({"log": "one ", "stream": "stdout", "time": "2026-01-02T03:04:05.1Z"}),
+            json.dumps({"log": "oops\n", "stream": "stderr", "time": "2026-01-02T03:04:05.2Z"}),
+            json.dumps({"log": "line\n", "stream": "stdout", "time": "2026-01-02T03:04:05.3Z"}),
+        ]
+        async with lab.tailer(lab.config(parser=parser)):
+            for line in cri if parser == "cri" else docker:
+                lab.append(line + "\n")
+                await asyncio.sleep(0)
+            assert sorted(await lab.messages(2)) == ["one line", "oops"]
+
+    run(work())
+
+
+def test_access_logs_become_fields(lab, run):
+    """A line of a web server is searchable by its parts, with its own time."""
+
+    async def work():
+        line = '192.0.2.1 - frank [10/Oct/2026:13:55:36 -0700] "GET /a?b=1 HTTP/1.1" 200 2326 "-" "curl/8"'
+        async with lab.tailer(lab.config(parser="combined")):
+            lab.append(line + "\n")
+            (event,) = await lab.events(1)
+        assert event["@timestamp"] == "2026-10-10T20:55:36.000000Z"
+        assert event["source"]["address"] == "192.0.2.1"
+        assert event["http"]["response"]["status_code"] == 200
+        assert event["message"] == line
+
+    run(work())
