@@ -11,6 +11,7 @@ from typing import Any
 from dataplane_common import event, taxonomy
 from dataplane_common.taxonomy import Signal
 from dataplane_emitter import encode
+from dataplane_emitter.redact import Redactor
 from dataplane_emitter.settings import EmitterConfig
 
 #: What one event costs beyond its body: `_id`, sequence and source in JSON, and the Python objects that hold it.
@@ -38,14 +39,16 @@ _SHARED = frozenset(
 class Route:
     """A subject, and what its events end with.
 
-    `event` is the beginning of the `event` object. `tail` is the envelope's JSON; of a `merged` body, which has it
-    already, it is empty. `cost_bytes` is what an event takes in the queue beyond its body.
+    `is_suspect` says that a body may hold secrets. `event` is the beginning of the `event` object. `tail` is the
+    envelope's JSON; of a `merged` body, which has it already, it is empty. `cost_bytes` is what an event takes in the
+    queue beyond its body.
     """
 
     subject: str
     event: dict[str, Any]
     tail: bytes
     cost_bytes: int
+    is_suspect: bool = False
 
     def line(self, source: bytes, sequence: int, body: bytes) -> bytes:
         """Return the event's finished line. `body` is a JSON object whose last member is `event`.
@@ -64,9 +67,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutePair:
-    """The two routes of one dataset: for a body without the envelope, and for one that has it already."""
+    """The routes of one dataset: for a body without the envelope, and for one that has it already.
+
+    `suspect` is for a body without the envelope in which secrets may have to be masked.
+    """
 
     direct: Route
+    suspect: Route
     merged: Route
 
 
@@ -75,6 +82,7 @@ class Envelope:
 
     def __init__(self, config: EmitterConfig) -> None:
         self._config = config
+        self.redactor = Redactor(config.redact)
         self.own: dict[str, Any] = {
             "service": {"name": config.service},
             "host": {"name": config.host},
@@ -82,7 +90,7 @@ class Envelope:
         }
         self.dynamic: dict[str, Callable[[], Any]] = {k: v for k, v in config.fields.items() if callable(v)}
         fixed = {key: value for key, value in config.fields.items() if not callable(value)}
-        self.fixed: dict[str, Any] = encode.plain(fixed)
+        self.fixed: dict[str, Any] = {k: self.redactor.value(k, v) for k, v in encode.plain(fixed).items()}
         self.static = event.merge(self.fixed, self.own)
         self.static.pop(
             "event", None
@@ -99,8 +107,11 @@ class Envelope:
             subject = str(taxonomy.subject_for(signal, self._config.namespace, dataset, self._config.host))
             cost = _PER_EVENT_BYTES + len(self._tail)
             begun = {"dataset": dataset}
+            suspicious = self.redactor.is_active or self.redactor.examines_all
             pair = RoutePair(
-                Route(subject, begun, self._tail, cost), Route(subject, begun, b"", cost - len(self._tail))
+                Route(subject, begun, self._tail, cost, self.redactor.examines_all),
+                Route(subject, begun, self._tail, cost, suspicious),
+                Route(subject, begun, b"", cost - len(self._tail), suspicious),
             )
             self._pairs[signal, dataset] = pair
         return pair

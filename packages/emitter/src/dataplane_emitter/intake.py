@@ -13,7 +13,10 @@ from typing import Any
 from dataplane_emitter import encode
 from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
 from dataplane_emitter.envelope import Envelope, RoutePair
+from dataplane_emitter.level import Level
+from dataplane_emitter.limit import Limit
 from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.redact import is_suspect
 from dataplane_emitter.rules import Rules
 from dataplane_emitter.shrink import shrink
 
@@ -23,7 +26,7 @@ _MAX_DEPTH = 8
 #: Field names that were seen to be plain; an application that makes up names for ever starts the memory anew.
 _MAX_NAMES = 4_096
 _MAX_NAME_CHARACTERS = 256
-_SIMPLE = frozenset({str, bool, type(None), float})
+_SIMPLE = frozenset({bool, type(None), float})
 
 
 class ThreadState:
@@ -57,6 +60,8 @@ class Intake:
         self._threads = _PerThread()
         self._direct = not envelope.needs_merge
         self._dynamic = envelope.dynamic
+        self.redactor = envelope.redactor
+        self._looks_for_secrets = envelope.redactor.is_active and not envelope.redactor.examines_all
 
     def disown_thread(self) -> None:
         """Accept nothing from the calling thread any more."""
@@ -89,22 +94,37 @@ class Intake:
         """Return `process.*` of another thread."""
         return {"pid": self._pid, "thread": {"id": thread_id, "name": encode.message_text(thread_name)}}
 
-    def accept(self, rank: int, routes: RoutePair, document: dict[str, Any], fields: dict[str, Any]) -> None:
-        """Encode a document with a record's fields and queue it. Both belong to the intake from now on."""
+    def ask(self, limit: Limit, logger: str | None, found: Level, message: str) -> int:
+        """Return -1 for an event that its logger's limit holds back, else how many were since the last one."""
+        verdict = limit.admit(logger or "", found, message)
+        if isinstance(verdict, str):
+            self._queue.refuse(verdict)
+            return -1
+        return verdict
+
+    def accept(
+        self, rank: int, routes: RoutePair, document: dict[str, Any], fields: dict[str, Any], suppressed: int = 0
+    ) -> None:
+        """Encode a document with a record's fields and queue it. Both belong to the intake from now on.
+
+        `suppressed` is how many events like it were held back before it.
+        """
         if self._dynamic:
             self._add_dynamic(fields)
         if "opentelemetry.trace" in sys.modules:
             _add_trace(document)
         if self._direct and self._is_simple(fields):
-            route = routes.direct
+            route = routes.suspect if self._looks_for_secrets and _has_suspects(document, fields) else routes.direct
             document.update(fields)
             document["event"] = route.event
         else:
             route = routes.merged
             document = self._envelope.merge(encode.plain(fields), document, route)
+        if suppressed:
+            document["event"] = {**document["event"], "suppressed": suppressed}
         body = encode.encode(document)
         if len(body) > self._max_event_bytes:
-            body = shrink(body, self._max_event_bytes)
+            body = shrink(self.redactor.body(body) if route.is_suspect else body, self._max_event_bytes)
         self._queue.put(rank, route, body)
 
     def _is_simple(self, fields: dict[str, Any]) -> bool:
@@ -112,17 +132,17 @@ class Intake:
         names = self._names
         for name, value in fields.items():
             kind = type(value)
-            if kind not in _SIMPLE and (kind is not int or not MIN_INTEGER <= value <= MAX_INTEGER):
+            if kind is not str and kind not in _SIMPLE and (kind is not int or not MIN_INTEGER <= value <= MAX_INTEGER):
                 return False
             if name not in names and not self._learn(name):
                 return False
         return True
 
     def _learn(self, name: Any) -> bool:
-        """Remember a name if it is plain: nobody else's, no dots, not blank."""
+        """Remember a name if it is plain: nobody else's, no dots, not blank, no secret's."""
         if type(name) is not str or "." in name or name in self._envelope.reserved or not name.strip():
             return False
-        if len(name) > _MAX_NAME_CHARACTERS:
+        if len(name) > _MAX_NAME_CHARACTERS or self.redactor.is_secret_name(name):
             return False
         if len(self._names) >= _MAX_NAMES:
             self._names = set()
@@ -136,6 +156,13 @@ class Intake:
                     fields[name] = call()
                 except Exception as error:  # noqa: BLE001 - the application's own code
                     fields[name] = f"<{type(error).__name__} while this field was asked for>"
+
+
+def _has_suspects(document: dict[str, Any], fields: dict[str, Any]) -> bool:
+    """Tell whether a text may hold a secret; the trace of an exception always may."""
+    if "error" in document or is_suspect(document["message"]):
+        return True
+    return any([is_suspect(value) for value in fields.values() if type(value) is str])  # noqa: C419 - twice as fast
 
 
 def _add_trace(document: dict[str, Any]) -> None:

@@ -5,17 +5,18 @@ of its parent's. Invariant: `step` moves the oldest events one stage on; `worker
 """
 
 import os
+from typing import Any
 
 from dataplane_common import ledger, taxonomy
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
-from dataplane_emitter import moment
+from dataplane_emitter import encode, level, moment
 from dataplane_emitter.account import Account
 from dataplane_emitter.envelope import Envelope
 from dataplane_emitter.frames import Framer
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.notice import Notices
 from dataplane_emitter.publish import Delivery
-from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.queue import BoundedQueue, Entry
 from dataplane_emitter.registry import Registry
 from dataplane_emitter.rules import Rules
 from dataplane_emitter.settings import EmitterConfig
@@ -35,8 +36,8 @@ class Pipeline:
         self.is_paused = False
         self.envelope = Envelope(config)
         self.queue = BoundedQueue(config.queue)
-        rules = Rules(config, self.envelope)
-        self.intake = Intake(self.envelope, rules, self.queue, config.max_event_bytes, self.pid)
+        self.rules = Rules(config, self.envelope)
+        self.intake = Intake(self.envelope, self.rules, self.queue, config.max_event_bytes, self.pid)
         self.account = Account(config, self.queue)
         self.framer = Framer(self.account, FrameEncoder(compress=config.compression == "zstd"))
         self.notices = Notices(config.service)
@@ -48,10 +49,32 @@ class Pipeline:
 
     async def step(self, delivery: Delivery, max_message_bytes: int) -> int:
         """Hand the oldest events to the bus, about a frame of them; return how many."""
-        entries = self.queue.take(_MAX_STEP_EVENTS, TARGET_BYTES)
+        entries = self.take(_MAX_STEP_EVENTS, TARGET_BYTES)
         for frame in self.framer.frames(entries, max_message_bytes):
             await delivery.send(frame)
         return len(entries)
+
+    def take(self, max_events: int, max_bytes: int) -> list[Entry]:
+        """Take the oldest events out of the queue, with their secrets masked."""
+        redact = self.envelope.redactor.body
+        return [
+            (number, route, redact(body) if route.is_suspect else body)
+            for number, route, body in self.queue.take(max_events, max_bytes)
+        ]
+
+    def tell_suppressed(self) -> None:
+        """Queue an event for each kind of events that was held back and of which none has passed since."""
+        for limit in self.rules.limits:
+            for (logger, level_name, message), count in limit[1].pending():
+                found = level.from_name(level_name or "info")
+                route = self.rules.of(logger).routes.merged
+                document: dict[str, Any] = {
+                    "@timestamp": moment.now(),
+                    "message": f"{count} events held back{': ' if message else ''}{message}",
+                    "log": {"level": found.name, **({"logger": logger} if logger else {})},
+                }
+                merged = self.envelope.merge({"event.suppressed": count}, document, route)
+                self.queue.put(found.rank, route, encode.encode(merged))
 
     def collect(self) -> None:
         """Turn what the metrics have counted into events."""
@@ -71,7 +94,7 @@ class Pipeline:
 
     def lines(self) -> list[tuple[str, bytes]]:
         """Take everything out of the queue as (subject, finished line), for tests without a bus."""
-        entries = self.queue.take(len(self.queue), self.config.queue.max_bytes)
+        entries = self.take(len(self.queue), self.config.queue.max_bytes)
         first = self.account.next_sequences(len(entries))
         source = self.account.source.encode()
         numbered = enumerate(entries, first)

@@ -5,6 +5,7 @@ Invariant: the record is read, never changed: other handlers and processors get 
 Sources: ECS field sets `log`, `error`, `process`; attributes of `logging.LogRecord`.
 """
 
+import copy
 import logging
 from collections.abc import Mapping
 from threading import get_ident
@@ -13,8 +14,10 @@ from typing import Any
 from dataplane_emitter import level, moment, trouble
 from dataplane_emitter.encode import message_text
 from dataplane_emitter.intake import Intake, ThreadState
+from dataplane_emitter.redact import Redactor
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+_PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 _PLAIN_RECORD_SIZE = len(logging.makeLogRecord({}).__dict__)
 
 
@@ -27,9 +30,14 @@ def accept_record(intake: Intake, state: ThreadState, record: logging.LogRecord)
         accept_event(intake, state, None, record.levelname.lower(), {"logger": record.name, **record.msg}, 0)
         return
     found = level.from_record(record.levelno, record.levelname)
+    suppressed = 0
+    if rule.limit is not None:
+        suppressed = intake.ask(rule.limit, record.name, found, message_text(record.msg))
+        if suppressed < 0:
+            return
     document: dict[str, Any] = {
         "@timestamp": moment.from_seconds(record.created),
-        "message": message_of(record),
+        "message": message_of(record, intake.redactor),
         "log": {
             "level": found.name,
             "logger": record.name,
@@ -43,18 +51,26 @@ def accept_record(intake: Intake, state: ThreadState, record: logging.LogRecord)
         error = _error_of(record)
         if error:
             document["error"] = error
-    intake.accept(found.rank, rule.routes, document, extra_of(record))
+    intake.accept(found.rank, rule.routes, document, extra_of(record), suppressed)
 
 
-def message_of(record: logging.LogRecord) -> str:
-    """Return a record's message; arguments that do not fit its format are shown beside it instead."""
+def message_of(record: logging.LogRecord, redactor: Redactor) -> str:
+    """Return a record's message; arguments that do not fit its format are shown beside it instead.
+
+    What a mapping among the arguments holds under a secret's name is masked here, where the name is still known.
+    """
     if type(record.msg) is str and not record.args:
         return record.msg
+    arguments: Any = record.args
+    if arguments and (type(arguments) is not tuple or not _PLAIN_ARGUMENTS.issuperset(map(type, arguments))):
+        arguments = redactor.arguments(arguments)
+        record = copy.copy(record)
+        record.args = arguments
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 - the arguments' own code, or a format that does not fit
-        arguments = record.args if isinstance(record.args, tuple) else (record.args,)
-        return " ".join(message_text(part) for part in (record.msg, *arguments))
+        parts = arguments if isinstance(arguments, tuple) else (arguments,)
+        return " ".join(message_text(part) for part in (record.msg, *parts))
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -79,6 +95,11 @@ def accept_event(intake: Intake, state: ThreadState, logger: Any, method: str, e
     if found.number < rule.least or found.number < least:
         return
     message = fields.pop("event", "")
+    suppressed = 0
+    if rule.limit is not None:
+        suppressed = intake.ask(rule.limit, name, found, message_text(message))
+        if suppressed < 0:
+            return
     document: dict[str, Any] = {
         "@timestamp": _time_of(fields),
         "message": message if type(message) is str else message_text(message),
@@ -87,7 +108,7 @@ def accept_event(intake: Intake, state: ThreadState, logger: Any, method: str, e
     }
     if "exc_info" in fields or "exception" in fields:
         _take_error(fields, document)
-    intake.accept(found.rank, rule.routes, document, fields)
+    intake.accept(found.rank, rule.routes, document, fields, suppressed)
 
 
 def _fields_of(event: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from dataplane_common.taxonomy import Signal
 from dataplane_emitter import level
 from dataplane_emitter.envelope import Envelope, RoutePair
+from dataplane_emitter.limit import Limit
 from dataplane_emitter.settings import EmitterConfig
 
 #: Names that are remembered; an application that makes up names for ever starts the memory anew.
@@ -22,10 +23,11 @@ _ValueT = TypeVar("_ValueT")
 
 
 class Rule(NamedTuple):
-    """Where a logger's events go, and the least level number that they need."""
+    """Where a logger's events go, the least level number that they need, and what limits them."""
 
     routes: RoutePair
     least: int
+    limit: Limit | None
 
 
 class Rules:
@@ -34,6 +36,7 @@ class Rules:
     def __init__(self, config: EmitterConfig, envelope: Envelope) -> None:
         self._config = config
         self._envelope = envelope
+        self.limits = [(limit.logger, Limit(limit)) for limit in config.limits]
         self._known: dict[str | None, Rule] = {}
 
     def of(self, logger: str | None) -> Rule:
@@ -52,7 +55,8 @@ class Rules:
         least = level.from_name(wanted).number if wanted else 0
         if any(is_under(logger, prefix) for prefix in self._config.ignore_loggers):
             least = max(least, _WARNING) if is_under(logger, "asyncio") else _NOTHING
-        return Rule(routes, least)
+        limits = dict(reversed(self.limits))  # of two for one logger the first counts
+        return Rule(routes, least, _longest(limits, logger, limits.get("")))
 
 
 def is_under(logger: str, prefix: str) -> bool:

@@ -5,6 +5,7 @@ stack's file. Flows out: an `EmitterConfig`. Invariant: what is wrong in a confi
 start, in one line; a bus that is away is no error.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,38 @@ class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     max_series: int = 1_000
 
 
+class RedactConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[redact]`: what is masked before it leaves the process.
+
+    A name that contains one of the `keys` (`_` stands for any separator or none) holds a secret, as an event's field
+    and within texts; `keep` names exceptions. `patterns` are regular expressions; of one with a group named `secret`
+    only that is masked. `redactors` are called with a dotted name and a value and return what may be shown.
+    `defaults` are the keys and patterns of `dataplane_emitter.redaction_rules`.
+    """
+
+    defaults: bool = True
+    keys: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    redactors: tuple[Any, ...] = ()
+    mask: str = "***"
+
+
+class LimitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of `[[limits]]`: how many log events of a logger pass.
+
+    It is about `logger` and those below it, and levels up to `max_level`. The share `sample` passes, then at most
+    `per_second`, `burst` at once (default: a second's worth); counted per logger and level, or per message.
+    """
+
+    logger: str = ""
+    max_level: str = "warning"
+    sample: float = 1.0
+    per_second: float = 0.0
+    burst: int = 0
+    by: Literal["logger", "message"] = "logger"
+
+
 class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set.
 
@@ -58,6 +91,8 @@ class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     labels: dict[str, str] = {}
     datasets: dict[str, str] = {}
     levels: dict[str, str] = {}
+    redact: RedactConfig = RedactConfig()
+    limits: tuple[LimitConfig, ...] = ()
     ignore_loggers: tuple[str, ...] = _IGNORED
     linger_ms: int = 100
     max_event_bytes: int = 256 * 1024
@@ -109,6 +144,34 @@ def check(config: EmitterConfig) -> None:
     _check_least("metrics.max_series", config.metrics.max_series, 1)
     _check_positive("metrics.interval_s", config.metrics.interval_s)
     _check_positive("ledger_interval_s", config.ledger_interval_s)
+    _check_redact(config.redact)
+    for number, limit in enumerate(config.limits):
+        _check_limit(f"limits.{number}", limit)
+
+
+def _check_redact(redact: RedactConfig) -> None:
+    for number, pattern in enumerate(redact.patterns):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(f'redact.patterns.{number}: "{pattern}" is no regular expression: {error}') from None
+    for number, redactor in enumerate(redact.redactors):
+        if not callable(redactor):
+            raise ConfigError(f"redact.redactors.{number}: {redactor!r} cannot be called; give a function")
+    for number, key in enumerate(redact.keys):
+        if not re.fullmatch(r"[A-Za-z0-9_]*[A-Za-z0-9][A-Za-z0-9_]*", key):
+            raise ConfigError(f'redact.keys.{number}: "{key}" is no key; give letters, digits and "_" for separators')
+
+
+def _check_limit(key: str, limit: LimitConfig) -> None:
+    if not level.is_known(limit.max_level):
+        raise ConfigError(f'{key}.max_level: "{limit.max_level}" is no level; give debug, info, warning or error')
+    if not 0 <= limit.sample <= 1:
+        raise ConfigError(f"{key}.sample: {limit.sample:g} is no share; give 0 to 1")
+    if limit.per_second < 0 or limit.burst < 0:
+        raise ConfigError(f"{key}: per_second and burst are not below 0; 0 means no limit")
+    if limit.sample == 1 and not limit.per_second:
+        raise ConfigError(f"{key}: limits nothing; give sample or per_second")
 
 
 def _check_positive(key: str, seconds: float) -> None:

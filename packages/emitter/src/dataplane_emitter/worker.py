@@ -16,6 +16,7 @@ from typing import Any
 from dataplane_common.bus import Connection
 from dataplane_common.errors import ConfigError, Transient
 from dataplane_common.lifecycle import cancel
+from dataplane_emitter.limit import INTENDED
 from dataplane_emitter.pipeline import Pipeline
 from dataplane_emitter.publish import CoreDelivery, Delivery, JetStreamDelivery
 from dataplane_emitter.queue import BoundedQueue
@@ -24,6 +25,8 @@ from dataplane_emitter.queue import BoundedQueue
 _REBUILD_AFTER_S = 2.0
 #: How often metrics, ledger and notices are looked at; their own intervals are longer.
 _TICK_S = 0.25
+#: How often what limits have held back is told where no later event carries it.
+_SUPPRESSED_EVERY_S = 60.0
 #: How often a flush looks whether the queue has been passed on.
 _FLUSH_POLL_S = 0.005
 #: What closing the socket may take of the time for closing everything.
@@ -212,6 +215,7 @@ class Worker:
         config = self._pipeline.config
         next_points = time.monotonic() + config.metrics.interval_s
         next_ledger = time.monotonic() + config.ledger_interval_s
+        next_suppressed = time.monotonic() + _SUPPRESSED_EVERY_S
         while True:
             await asyncio.sleep(min(_TICK_S, config.metrics.interval_s, config.ledger_interval_s))
             now = time.monotonic()
@@ -221,11 +225,15 @@ class Worker:
             if now >= next_ledger and self.is_connected:
                 next_ledger = now + config.ledger_interval_s
                 await self._tell(final=False)
+            if now >= next_suppressed:
+                next_suppressed = now + _SUPPRESSED_EVERY_S
+                self._pipeline.tell_suppressed()
             self._notice()
 
     def _notice(self) -> None:
         counts = self._pipeline.queue.counts()
-        self._pipeline.notices.tick(counts.queued, self._pipeline.account.acknowledged, counts.dropped)
+        unwanted = {reason: count for reason, count in counts.dropped.items() if reason not in INTENDED}
+        self._pipeline.notices.tick(counts.queued, self._pipeline.account.acknowledged, unwanted)
 
     async def _tell(self, *, final: bool) -> None:
         if self._connection is not None and self._delivery is not None:
@@ -251,6 +259,7 @@ class Worker:
         connecting, pumping, ticking, _ = tasks
         await cancel(ticking)
         self._pipeline.collect()
+        self._pipeline.tell_suppressed()
         self._pipeline.queue.close()
         with contextlib.suppress(asyncio.TimeoutError):
             async with asyncio.timeout(self._left_s() * (1 - _CLOSE_SHARE)):

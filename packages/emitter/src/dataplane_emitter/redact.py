@@ -1,0 +1,162 @@
+"""Takes secrets out of events before anything leaves the process.
+
+Flows in: an event's body, or the arguments of a log call. Flows out: the same with secrets masked: values under names
+that say so, the same names within texts (`password=x`), texts that match a pattern, what the application's own
+redactors replace. Invariant: it fails closed: what cannot be examined is masked, never passed on.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from dataplane_emitter import redaction_rules as rules
+from dataplane_emitter.settings import RedactConfig
+
+Redact = Callable[[str, Any], Any]
+#: What the plane itself reads; a pattern that happens to fit a time must not make the event unreadable.
+_PROTECTED = frozenset({"@timestamp", "log.level", "event", "trace", "span", "metric"})
+#: Names that a pattern never changes.
+_ENVELOPE = _PROTECTED | {"message", "log", "process", "error", "labels", "service", "host", "ecs"}
+#: Objects within objects that are examined; what is deeper is masked. A body has at most 12 levels of its own.
+_MAX_DEPTH = 40
+#: Characters of a name in a text that are compared with the exceptions.
+_MAX_NAME = 64
+_NAME = re.compile(r"\w+")
+_NAME_END = re.compile(r"\w+\Z")
+
+
+class Redactor:
+    """Masks by the rules of one configuration. Holds no state, so any thread may use it."""
+
+    def __init__(self, config: RedactConfig) -> None:
+        keys = [*(rules.KEYS if config.defaults else ()), *config.keys]
+        self._mask = config.mask
+        self._key = rules.key_pattern(keys)
+        self._kept = frozenset(name.lower() for name in (*(rules.KEEP if config.defaults else ()), *config.keep))
+        self._patterns = [re.compile(pattern) for pattern in config.patterns]
+        self._builtin = rules.BUILTIN_PATTERNS if config.defaults else ()
+        self._in_text = rules.key_in_text(keys)
+        self._redactors: tuple[Redact, ...] = config.redactors
+        self._words = rules.words(keys, rules.BUILTIN_WORDS if config.defaults else ())
+        self.is_active = bool(keys or self._builtin)
+        self.examines_all = bool(self._patterns or self._redactors)
+
+    def is_secret_name(self, name: str) -> bool:
+        """Tell whether what has this name is masked."""
+        return self._key is not None and self._key.search(name) is not None and name.lower() not in self._kept
+
+    def body(self, body: bytes) -> bytes:
+        """Return a JSON object with its secrets masked; the same bytes where there is nothing to mask.
+
+        Most events are passed by a search for a few words; only those with one of them are taken apart.
+        """
+        if not self.examines_all:
+            lowered = body.lower()
+            for word in self._words:
+                if word in lowered:
+                    break
+            else:
+                return body
+        try:
+            document = msgspec.json.decode(body)
+            return msgspec.json.encode(self._members("", document, 0))
+        except Exception:  # noqa: BLE001 - fails closed
+            return self._remains(body)
+
+    def value(self, name: str, value: Any) -> Any:
+        """Return a plain value, known by this name, with its secrets masked."""
+        try:
+            return self._member(name, name, value, 1)
+        except Exception:  # noqa: BLE001 - fails closed
+            return self._mask
+
+    def arguments(self, arguments: Any) -> Any:
+        """Return a message's arguments with what mappings among them hold under secret names masked, in copies."""
+        try:
+            return self._argument(arguments)
+        except Exception:  # noqa: BLE001 - fails closed
+            return tuple(self._mask for _ in arguments) if isinstance(arguments, tuple) else (self._mask,)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                name: self._mask if self._is_secret(name, item) else self._argument(item)
+                for name, item in value.items()
+            }
+        if type(value) in (list, tuple):
+            return type(value)(self._argument(item) for item in value)
+        return value
+
+    def _member(self, name: str, path: str, value: Any, depth: int) -> Any:
+        """Return the value of one member of an object, masked where it has to be."""
+        if path in _PROTECTED:
+            return value
+        if self._is_secret(name, value) or depth > _MAX_DEPTH:
+            return self._mask
+        if isinstance(value, dict):
+            return self._members(path, value, depth)
+        if isinstance(value, list):
+            return [self._member("", path, item, depth + 1) for item in value]
+        return self._leaf(path, value)
+
+    def _members(self, path: str, members: dict[str, Any], depth: int) -> dict[str, Any]:
+        redacted: dict[str, Any] = {}
+        for name, item in members.items():
+            where = f"{path}.{name}" if path else name
+            shown = self._text(name) if self._patterns and where not in _ENVELOPE else name
+            while shown in redacted:
+                shown += "_"
+            redacted[shown] = self._member(name, where, item, depth + 1)
+        return redacted
+
+    def _is_secret(self, name: Any, value: Any) -> bool:
+        """Tell whether a name says that its value is a secret; yes, no and nothing are none."""
+        if value is None or isinstance(value, bool) or not isinstance(name, str):
+            return False
+        return self.is_secret_name(name)
+
+    def _leaf(self, path: str, value: Any) -> Any:
+        try:
+            for redact in self._redactors:
+                value = msgspec.to_builtins(redact(path, value))
+            if isinstance(value, str):
+                return self._text(value)
+            if self._patterns and isinstance(value, int | float) and not isinstance(value, bool):
+                return None if any(pattern.search(str(value)) for pattern in self._patterns) else value
+        except Exception:  # noqa: BLE001 - the application's own code; fails closed
+            return self._mask
+        return value
+
+    def _text(self, text: str) -> str:
+        for pattern in (*self._patterns, *self._builtin):
+            text = pattern.sub(self._masked, text)
+        return text if self._in_text is None else self._in_text.sub(self._masked_value, text)
+
+    def _masked(self, match: "re.Match[str]") -> str:
+        """Mask what matched, or only its group `secret` where the pattern has one that took part."""
+        whole = match[0]
+        if "secret" not in match.re.groupindex or match["secret"] is None:
+            return self._mask
+        begin = match.start()
+        return whole[: match.start("secret") - begin] + self._mask + whole[match.end("secret") - begin :]
+
+    def _masked_value(self, match: "re.Match[str]") -> str:
+        """Mask the value that stands in a text with its name, unless the name is an exception."""
+        before = _NAME_END.search(match.string, max(0, match.start() - _MAX_NAME), match.start())
+        name = (before[0] if before else "") + (_NAME.match(match[0]) or match)[0]
+        return match[0] if name.lower() in self._kept else self._masked(match)
+
+    def _remains(self, body: bytes) -> bytes:
+        """Return what is left of an event that could not be examined: when, how bad, where it belongs."""
+        document = msgspec.json.decode(body)
+        kept = {name: document[name] for name in ("@timestamp", "metric", "event") if name in document}
+        level = document.get("log", {}).get("level")
+        event = kept.pop("event", {})
+        return msgspec.json.encode({**kept, "message": self._mask, "log": {"level": level}, "event": event})
+
+
+def is_suspect(text: str) -> bool:
+    """Tell whether a text has any of the signs without which there is nothing to mask by default."""
+    return "=" in text or ":" in text or "eyJ" in text or "-----" in text or "earer" in text or "asic" in text
