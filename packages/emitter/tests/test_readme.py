@@ -12,9 +12,13 @@ _README = Path(__file__).parent.parent / "README.md"
 _EXAMPLES = re.findall(r"```python\n(.*?)```", _README.read_text(), re.DOTALL)
 
 
+def _example(word: str) -> str:
+    return next(example for example in _EXAMPLES if word in example)
+
+
 def test_there_are_examples() -> None:
-    """The README shows logging, structlog, dictConfig, metrics and testing."""
-    assert len(_EXAMPLES) == 5
+    """The README shows logging, structlog, dictConfig, secrets, limits, metrics and testing."""
+    assert len(_EXAMPLES) >= 7
 
 
 def test_the_ten_lines_run_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,10 +47,27 @@ def test_the_other_ways_to_log_run_as_printed(
     assert (event["message"], event["order"], event["amount"]) == ("order paid", 4711, 59.9)
 
 
+def test_the_secrets_stay_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of redaction masks what it says."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    run_program(_example("redact="))
+    (event,) = own_bus.events("checkout")
+    assert (event["message"], event["mail"], event["pin"]) == ("customer *** paid", "…@example.net", "***")
+
+
+def test_the_limits_hold_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of limits passes a burst and accounts for all the rest."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    run_program(_example("limits="))
+    events = own_bus.events("checkout")
+    suppressed = sum(event["event"].get("suppressed", 0) for event in events)
+    assert suppressed + sum(event["message"] == "stock is low" for event in events) == 5000
+
+
 def test_the_metrics_run_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kind of metric in the README makes its document."""
     monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
-    run_program(_EXAMPLES[3] + "\nimport asyncio\nasyncio.run(quote())\n")
+    run_program(_example("quote") + "\nimport asyncio\nasyncio.run(quote())\n")
     points = {point["metric"]["name"]: point for point in own_bus.events("checkout", "METRICS")}
     assert points.keys() == {"pool_connections", "cart_size", "hits", "quote"}
     assert points["cart_size"]["labels"] == {"region": "eu", "shop": "de"}
@@ -54,4 +75,4 @@ def test_the_metrics_run_as_printed(own_bus: Any, run_program: RunProgram, monke
 
 def test_the_test_example_passes(run_program: RunProgram) -> None:
     """The example of a test is a test that passes."""
-    run_program(_EXAMPLES[4] + "\ntest_an_order_is_logged_and_counted()\n")
+    run_program(_example("capture_events") + "\ntest_an_order_is_logged_and_counted()\n")
