@@ -20,8 +20,12 @@ from dataplane_common.telemetry import configure_logging
 from dataplane_tailer import config as configuration
 from dataplane_tailer.check import check_all
 from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.explain_command import show_explanation
 from dataplane_tailer.once import as_dict, ship_once
 from dataplane_tailer.serve import serve
+from dataplane_tailer.state_command import app as state_app
+from dataplane_tailer.status_command import show_status
+from dataplane_tailer.target import find_target
 
 app = typer.Typer(
     name="dataplane-tailer",
@@ -30,6 +34,7 @@ app = typer.Typer(
     help="Ship log files to the data plane: nothing lost, nothing doubled.",
     rich_markup_mode="rich",
 )
+app.add_typer(state_app, name="state")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file.")]
 PatternArgument = Annotated[str | None, typer.Argument(metavar="[GLOB]", help="Files to ship; quote patterns.")]
@@ -39,6 +44,7 @@ NatsOption = Annotated[str | None, typer.Option("--nats", help="The bus: nats://
 ParserOption = Annotated[str | None, typer.Option(help=f"One of {', '.join(configuration.PARSERS)}.")]
 FromOption = Annotated[str | None, typer.Option("--from", help="beginning or end, for files seen for the first time.")]
 StateOption = Annotated[Path | None, typer.Option("--state-dir", help="Where checkpoints are kept.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Ship what is there, wait for every acknowledgement, stop.")]
 
 
@@ -72,11 +78,38 @@ def run(  # noqa: PLR0913 - one parameter per option
 def check(
     config: ConfigOption = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Validate the configuration, show it as it takes effect, and try the files and the bus."""
     loaded = configuration.load(config, {})
     raise typer.Exit(asyncio.run(check_all(loaded, as_json=as_json)))
+
+
+@app.command(
+    epilog="Examples: [bold]dataplane-tailer status[/] · [bold]dataplane-tailer status --config tailer.toml --watch[/]"
+)
+def status(
+    config: ConfigOption = None,
+    state_dir: StateOption = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again each second, until Ctrl-C.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Show finished files, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far each file is shipped, what waits, and what could be lost; a running tailer does not notice."""
+    show_status(find_target(config, state_dir), watch=watch, as_json=as_json, show_all=show_all)
+
+
+@app.command(epilog="Example: [bold]dataplane-tailer explain /var/log/nginx/access.log --config tailer.toml[/]")
+def explain(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Any path; it need not be there.")],
+    config: ConfigOption = None,
+    state_dir: StateOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a file is or is not read, who it is, what is known of it, and what its next check would do."""
+    show_explanation(file, find_target(config, state_dir), as_json=as_json)
 
 
 async def _once(loaded: TailerConfig, stop: asyncio.Event) -> int:

@@ -1,6 +1,7 @@
 """`run` as a service: the pipeline with its telemetry, from start to exit code.
 
-Flows in: a configuration and the stop event. Flows out: /healthz, /readyz, /metrics, and an exit code.
+Flows in: a configuration and the stop event. Flows out: /healthz, /readyz, /metrics, what the service manager is told,
+and an exit code.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dataplane_common import notify
 from dataplane_common.errors import ExitCode
+from dataplane_common.lifecycle import cancel
 from dataplane_common.telemetry import TelemetryServer, get_logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.pipeline import Tailer, create
@@ -26,16 +29,30 @@ async def serve(config: TailerConfig, stop: asyncio.Event) -> int:
     log = get_logger("tailer")
     tailer = create(config)
     telemetry = _telemetry(tailer)
+    manager = asyncio.ensure_future(_tell_manager(stop))
     try:
         await tailer.start()
         log.info("tailer.started", host=config.host, state_dir=str(config.state_dir), files=len(tailer.tracker.files))
+        notify.ready(f"{len(tailer.tracker.files)} files")
         drained = await tailer.run(stop)
     finally:
         await tailer.close()
+        await cancel(manager)
         if telemetry is not None:
             telemetry.close()
     log.info("tailer.stopped", drained=drained)
     return ExitCode.CLEAN if drained else ExitCode.GRACE_EXCEEDED
+
+
+async def _tell_manager(stop: asyncio.Event) -> None:
+    """Give signs of life until cancelled, after the end of the drain, and say when the drain begins."""
+    alive = asyncio.ensure_future(notify.keep_alive(asyncio.Event()))
+    try:
+        await stop.wait()
+        notify.stopping("draining")
+        await alive
+    finally:
+        await cancel(alive)
 
 
 def _telemetry(tailer: Tailer) -> TelemetryServer | None:
