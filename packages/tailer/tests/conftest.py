@@ -75,15 +75,19 @@ class Lab:
         """A configuration with one input; quick timings unless `delivery` says otherwise."""
         quick = {"linger_ms": 5, "rescan_ms": 100, "idle_flush_ms": 60_000, "close_rotated_after_ms": 500}
         first = {"paths": [str(self.folder / "app.log*")], "dataset": self.dataset, **entry}
+        return self.config_of(first, {**quick, **(delivery or {})})
+
+    def config_of(self, entry: dict[str, Any], delivery: dict[str, Any] | None = None) -> TailerConfig:
+        """A configuration with this one input."""
         return configuration.load(
             None,
             {
                 "namespace": "test",
                 "host": "host-1",
                 "state_dir": str(self.state_dir),
-                "inputs": [first],
+                "inputs": [entry],
                 "nats": {"servers": [self.url]},
-                "delivery": {**quick, **(delivery or {})},
+                "delivery": delivery or {},
             },
         )
 

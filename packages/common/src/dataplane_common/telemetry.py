@@ -53,8 +53,9 @@ class OncePerMinute:
         return event
 
 
-def configure_logging(*, verbose: bool = False) -> None:
-    """Send this process's own lines to stderr: coloured on a terminal, JSON elsewhere."""
+def configure_logging(*, verbose: bool = False, quiet: bool = False) -> None:
+    """Send this process's own lines to stderr: coloured on a terminal, JSON elsewhere; `quiet` has problems only."""
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     renderer: Any = structlog.processors.JSONRenderer()
     if sys.stderr.isatty():
         renderer = structlog.dev.ConsoleRenderer()
@@ -65,7 +66,7 @@ def configure_logging(*, verbose: bool = False) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -69,9 +69,9 @@ class Account:
             final=is_final,
         )
 
-    async def publish(self, files: Iterable[TailedFile]) -> None:
+    async def publish(self, files: Iterable[TailedFile], streams: Iterable[SourceAccount] = ()) -> None:
         """Publish the accounts of all sources that changed."""
-        current = [*(self.account_of(file) for file in files), *self._finished]
+        current = [*(self.account_of(file) for file in files), *streams, *self._finished]
         changed = [account for account in current if self._published.get(account.source) != _key(account)]
         subject = ledger_subject(self.config.namespace, self.config.host, _AGENT)
         limit = self.publisher.connection.max_message_bytes // 2

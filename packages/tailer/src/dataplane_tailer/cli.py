@@ -51,7 +51,8 @@ OnceOption = Annotated[bool, typer.Option("--once", help="Ship what is there, wa
 @app.command(
     epilog="Examples: [bold]dataplane-tailer run --config tailer.toml[/] · "
     "[bold]dataplane-tailer run '/var/log/nginx/*.log' --dataset nginx_access[/] · "
-    "[bold]dataplane-tailer run access.log --dataset web --once[/]"
+    "[bold]dataplane-tailer run access.log --dataset web --once[/] · "
+    "[bold]program | dataplane-tailer run - --dataset x[/]"
 )
 def run(  # noqa: PLR0913 - one parameter per option
     pattern: PatternArgument = None,
@@ -68,10 +69,17 @@ def run(  # noqa: PLR0913 - one parameter per option
     """Follow files and ship their lines until stopped, or once."""
     overrides = _overrides(pattern, dataset, namespace, nats, parser, from_, state_dir)
     loaded = configuration.load(config, overrides)
-    configure_logging()
-    if once:
+    if once and pattern != "-":  # standard input has an end of its own
+        configure_logging(quiet=True)
         raise typer.Exit(run_service(lambda stop: _once(loaded, stop)))
-    raise typer.Exit(run_service(lambda stop: serve(loaded, stop)))
+    configure_logging(quiet=pattern == "-")
+    reload_wanted = asyncio.Event()
+    raise typer.Exit(
+        run_service(
+            lambda stop: serve(loaded, stop, reload_wanted, lambda: configuration.load(config, overrides)),
+            on_reload=reload_wanted.set,
+        )
+    )
 
 
 @app.command(epilog="Example: [bold]dataplane-tailer check --config tailer.toml[/]")
@@ -147,8 +155,9 @@ def _overrides(
         raise ConfigError(
             "--dataset is missing: say what kind of records these are, for example --dataset nginx_access"
         )
-    path = str(Path(pattern).absolute())
-    entry = {"paths": [path], "dataset": dataset, "parser": parser, "start_at": from_}
+    path = pattern if pattern == "-" else str(Path(pattern).absolute())
+    where: dict[str, Any] = {"type": "stdin"} if pattern == "-" else {"paths": [path]}
+    entry = {**where, "dataset": dataset, "parser": parser, "start_at": from_}
     overrides["inputs"] = [{key: value for key, value in entry.items() if value is not None}]
     overrides["state_dir"] = overrides["state_dir"] or str(_state_of(path, dataset, namespace))
     return overrides

@@ -54,10 +54,15 @@ class DeliveryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class InputConfig(ParserConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[[inputs]]`: which files, and what their lines are (see `ParserConfig` for the keys of the parsers)."""
+    """`[[inputs]]`: which files, and what their lines are (see `ParserConfig` for the keys of the parsers).
 
-    paths: tuple[str, ...]
+    `type` says where lines come from; `paths` belong to files, `units` to the systemd journal.
+    """
+
+    paths: tuple[str, ...] = ()
     dataset: str
+    type: Literal["file", "stdin", "journal"] = "file"
+    units: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     start_at: Literal["beginning", "end"] = "beginning"
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -99,8 +104,14 @@ def _check(loaded: TailerConfig) -> None:
 
 def _check_input(where: str, entry: InputConfig) -> None:
     check_token(f"{where}.dataset", entry.dataset)
-    if not entry.paths:
-        raise ConfigError(f"{where}.paths: empty; name at least one file or pattern")
+    if (entry.type == "file") is not bool(entry.paths):
+        raise ConfigError(
+            f"{where}.paths: empty; name at least one file or pattern"
+            if entry.type == "file"
+            else f'{where}.paths: type "{entry.type}" reads no files; remove it'
+        )
+    if entry.units and entry.type != "journal":
+        raise ConfigError(f'{where}.units: belongs to type = "journal"')
     try:
         _check_content(entry)
     except ConfigError as error:

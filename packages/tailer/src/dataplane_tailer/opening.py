@@ -135,11 +135,19 @@ class Opener:
         return self._new_record(descriptor, found)
 
     def _by_inode(self, descriptor: int, found: Found) -> SourceRecord | None:
+        """Go on where this very file was left; under another dataset as a new source."""
         for record in self._remembered.pop(found.key, []):
-            if record.dataset == found.entry.dataset and is_same(descriptor, record):
+            if not is_same(descriptor, record):
+                record.is_final = True
+                self.state.save([record])
+            elif record.dataset == found.entry.dataset:
                 return self._take_over(record, found)
-            record.is_final = True
-            self.state.save([record])
+            else:
+                record.is_final = True
+                self.state.save([record])
+                fresh = self._new_record(descriptor, found)
+                fresh.offset, fresh.guard = record.offset, record.guard
+                return fresh
         return None
 
     def _is_continuation(self, descriptor: int, found: Found, record: SourceRecord) -> bool:

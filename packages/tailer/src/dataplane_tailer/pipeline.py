@@ -9,18 +9,25 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from dataplane_common.bus import Connection, Publisher
 from dataplane_common.frame import FrameEncoder
 from dataplane_common.lifecycle import cancel, wait_first
 from dataplane_common.telemetry import get_logger
 from dataplane_tailer import watch
 from dataplane_tailer.account import Account
-from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.discover import folders
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.journal import Journal, parse_entry
+from dataplane_tailer.parse import parser
+from dataplane_tailer.parse.parsed import as_message
 from dataplane_tailer.read import Flush, Rewritten
 from dataplane_tailer.ship import Shipper
 from dataplane_tailer.state import State
+from dataplane_tailer.stdin import StandardInput
+from dataplane_tailer.stream import Reader, Stream
 from dataplane_tailer.tracker import Tracker
 
 #: How often acknowledged positions are written to the state: one synced write a second at the most.
@@ -49,6 +56,8 @@ class Tailer:
     dirty: set[TailedFile] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     rescan_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: list[Stream] = field(default_factory=list)
+    next_config: TailerConfig | None = None
 
     async def start(self) -> None:
         """Connect in the background and open what is there."""
@@ -59,7 +68,7 @@ class Tailer:
     async def run(self, stop: asyncio.Event) -> bool:
         """Ship until `stop` is set, then drain; return whether everything sent was acknowledged in the grace period."""
         loops: list[Callable[[asyncio.Event], Awaitable[None]]] = [
-            self._watch, self._rescan, self._ship, self._checkpoint, self._publish_ledger
+            self._watch, self._rescan, self._ship, self._checkpoint, self._publish_ledger, self._follow_streams
         ]  # fmt: skip
         tasks = [asyncio.ensure_future(loop(stop)) for loop in loops]
         stopping = asyncio.ensure_future(stop.wait())
@@ -84,8 +93,10 @@ class Tailer:
     async def close(self) -> None:
         """Write the last checkpoint and the last account, and let everything go."""
         self._save_checkpoints()
+        for stream in self.streams:
+            stream.save(is_clean=True)
         if self.connection.is_connected:
-            await self.account.publish(self.tracker.files.values())
+            await self._publish_accounts()
             await self.publisher.drain(_LAST_LEDGER_S)
         await self.publisher.close()
         await self.connection.close()
@@ -165,10 +176,25 @@ class Tailer:
     async def _ship(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.wake.clear()
+            if self.next_config is not None:
+                await self._reload(self.next_config)
             await self.step()
             soonest_s = min(self.tracker.due.values(), default=float("inf")) - time.monotonic()
             if soonest_s > 0:
                 await wait_first(self.wake, stop, timeout_s=min(soonest_s, 60.0))
+
+    def reload(self, config: TailerConfig) -> None:
+        """Have another configuration taken over between two reads; of it the inputs, the rest needs a restart."""
+        self.next_config = config
+        self.wake.set()
+
+    async def _reload(self, config: TailerConfig) -> None:
+        self.next_config = None
+        await self.publisher.drain(self.config.delivery.grace_s)
+        self.dirty.clear()
+        self.config = self.account.config = msgspec.structs.replace(self.config, inputs=config.inputs)
+        self.tracker.reload(self.config)
+        get_logger("tailer").info("configuration.reloaded", inputs=len(config.inputs))
 
     async def _checkpoint(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -176,6 +202,8 @@ class Tailer:
             self._save_checkpoints()
 
     def _save_checkpoints(self) -> None:
+        for stream in self.streams:
+            stream.save()
         files = [file for file in self.dirty if not file.record.is_final]
         self.dirty.clear()
         if files:
@@ -185,7 +213,17 @@ class Tailer:
         while not stop.is_set():
             await wait_first(stop, timeout_s=_LEDGER_INTERVAL_S)
             if self.connection.is_connected:
-                await self.account.publish(self.tracker.files.values())
+                await self._publish_accounts()
+
+    async def _publish_accounts(self) -> None:
+        await self.account.publish(self.tracker.files.values(), [stream.account() for stream in self.streams])
+
+    async def _follow_streams(self, stop: asyncio.Event) -> None:
+        """Ship what is no file; where all inputs are streams and all have ended, there is nothing left to wait for."""
+        await asyncio.gather(*(stream.run() for stream in self.streams))
+        if self.streams and all(entry.type != "file" for entry in self.config.inputs):
+            stop.set()
+        await stop.wait()
 
 
 def create(config: TailerConfig) -> Tailer:
@@ -217,4 +255,15 @@ def create(config: TailerConfig) -> Tailer:
         on_acknowledged=dirty.add,
         report=lambda text, file: log.warning("frame.too_large", error=text, path=file.path),
     )
-    return Tailer(config, state, connection, publisher, tracker, shipper, account, dirty)
+    streams = [_stream(config, entry, shipper) for entry in config.inputs if entry.type != "file"]
+    return Tailer(config, state, connection, publisher, tracker, shipper, account, dirty, streams=streams)
+
+
+def _stream(config: TailerConfig, entry: InputConfig, shipper: Shipper) -> Stream:
+    linger_s = config.delivery.linger_ms / 1000
+    if entry.type == "journal":
+        reader: Reader = Journal(entry.units, entry.start_at, linger_s)
+        return Stream(config, entry, reader, parse_entry, shipper.state, shipper.publisher, shipper.encoder)
+    reader = StandardInput(config.delivery.max_line_bytes, linger_s)
+    parse = parser(entry) or as_message
+    return Stream(config, entry, reader, parse, shipper.state, shipper.publisher, shipper.encoder)

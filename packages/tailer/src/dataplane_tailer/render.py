@@ -19,7 +19,7 @@ from dataplane_tailer.encoding import decode, newline_of, resolve, split_lines
 from dataplane_tailer.filters import Decide, decider
 from dataplane_tailer.parse import Parse, Parsed, Quick, content_parser, parser, quick_parser
 from dataplane_tailer.parse.container import READERS, block_reader
-from dataplane_tailer.parse.parsed import unparsed
+from dataplane_tailer.parse.parsed import as_message, unparsed
 from dataplane_tailer.splice import INVALID_ENCODING, Envelope, splicer, tags_of
 
 __all__ = [
@@ -96,16 +96,12 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
     parse = parser(entry)
     if parse is None and decide is None and name == "utf-8":
         return plain_renderer(origin, tally)
-    render = parsed_renderer(origin, parse or _as_message, tally, encoding=name, decide=decide)
+    render = parsed_renderer(origin, parse or as_message, tally, encoding=name, decide=decide)
     envelope = Envelope(origin.source, origin.envelope)
     if name != "utf-8" or decide is not None or envelope.is_marked:
         return render
     quick = quick_parser(entry, envelope.taken | {"log", "event"})
     return render if quick is None else _quick_renderer(origin, quick, render)
-
-
-def _as_message(line: str, _at: str) -> Parsed:
-    return Parsed({"message": line}, is_vetted=True)
 
 
 def plain_renderer(origin: Origin, tally: Tally | None = None) -> Render:

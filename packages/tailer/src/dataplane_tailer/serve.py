@@ -5,22 +5,29 @@ and an exit code.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dataplane_common import notify
-from dataplane_common.errors import ExitCode
+from dataplane_common.errors import ConfigError, ExitCode
 from dataplane_common.lifecycle import cancel
 from dataplane_common.telemetry import TelemetryServer, get_logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.pipeline import Tailer, create
 
 
-async def serve(config: TailerConfig, stop: asyncio.Event) -> int:
+async def serve(
+    config: TailerConfig,
+    stop: asyncio.Event,
+    reload_wanted: asyncio.Event,
+    load: Callable[[], TailerConfig],
+) -> int:
     """Run a tailer until `stop` is set; 0 when all was acknowledged, 3 when the grace period was not enough.
+
+    Each time `reload_wanted` is set, `load` reads the configuration again.
 
     Raises:
         Fatal: the state cannot be used, or written any more.
@@ -29,7 +36,10 @@ async def serve(config: TailerConfig, stop: asyncio.Event) -> int:
     log = get_logger("tailer")
     tailer = create(config)
     telemetry = _telemetry(tailer)
-    manager = asyncio.ensure_future(_tell_manager(stop))
+    beside = [
+        asyncio.ensure_future(_tell_manager(stop)),
+        asyncio.ensure_future(_reload(tailer, reload_wanted, load)),
+    ]
     try:
         await tailer.start()
         log.info("tailer.started", host=config.host, state_dir=str(config.state_dir), files=len(tailer.tracker.files))
@@ -37,11 +47,24 @@ async def serve(config: TailerConfig, stop: asyncio.Event) -> int:
         drained = await tailer.run(stop)
     finally:
         await tailer.close()
-        await cancel(manager)
+        await cancel(*beside)
         if telemetry is not None:
             telemetry.close()
     log.info("tailer.stopped", drained=drained)
     return ExitCode.CLEAN if drained else ExitCode.GRACE_EXCEEDED
+
+
+async def _reload(tailer: Tailer, wanted: asyncio.Event, load: Callable[[], TailerConfig]) -> None:
+    """Read the configuration again when asked to; one that cannot be used changes nothing."""
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        try:
+            notify.reloading()
+            tailer.reload(load())
+        except ConfigError as error:
+            get_logger("tailer").error("configuration.refused", error=str(error))
+        notify.ready()
 
 
 async def _tell_manager(stop: asyncio.Event) -> None:

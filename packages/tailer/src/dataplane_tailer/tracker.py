@@ -63,8 +63,10 @@ class Tracker:
     def _look_beside(self, record: SourceRecord) -> None:
         """Go on with a source whose file has left the inputs, or count what of it is lost."""
         entry = entry_for(record.log_path, self.config.inputs)
-        beside = self._beside(record) if entry is not None else None
-        if entry is None or beside is None:
+        if entry is None:
+            return  # no input of ours any more; its checkpoint stays for the day that it is again
+        beside = self._beside(record)
+        if beside is None:
             lost = max(0, record.size_seen - record.offset)
             self.log.warning("file.lost", path=record.path, source=record.source, at_least_bytes=lost, key=record.path)
             record.is_final = True
@@ -194,6 +196,20 @@ class Tracker:
         fresh = self.opener.start_anew(descriptor, found)
         self._add(fresh)
         fresh.gone_at = gone_at
+
+    def reload(self, config: TailerConfig) -> None:
+        """Take over another configuration: files go on at their checkpoints, as their inputs now say.
+
+        Files that no path leads to any more are kept as they are: nobody could open them again.
+        """
+        self.config = self.opener.config = config
+        for file in [file for file in self.files.values() if file.gone_at is None]:
+            self.state.save([file.checkpoint()])
+            del self.files[file.key]
+            self.due.pop(file, None)
+            file.let_go()
+            self.opener.remember(file.record)
+        self.rescan()
 
     def mark(self, file: TailedFile, after_s: float) -> None:
         """Have a file read after a delay, if it is not due earlier."""

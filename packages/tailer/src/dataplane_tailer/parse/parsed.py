@@ -32,6 +32,11 @@ Parse = Callable[[str, str], Parsed]
 Quick = Callable[[bytes], tuple[bytes, bytes, bytes] | None]
 
 
+def as_message(line: str, _at: str) -> Parsed:
+    """Parse nothing: the line is the message."""
+    return Parsed({"message": line}, is_vetted=True)
+
+
 def unparsed(line: str, problem: str) -> Parsed:
     """Return what becomes of a line that is not what its input says: the line itself, and why."""
     return Parsed({"message": line}, problem=problem, is_vetted=True)

@@ -1,0 +1,60 @@
+"""Standard input as a source: `some_program | dataplane-tailer run - --dataset x`.
+
+Flows in: bytes of a pipe, a terminal or a file. Flows out: batches of lines; the last one needs no newline. What was
+read and not yet acknowledged when the process is killed is lost: a pipe gives nothing twice.
+"""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from dataplane_tailer.cut import cut_lines, cut_piece
+from dataplane_tailer.stream import Batch
+
+_CHUNK_BYTES = 128 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class StandardInput:
+    """Reads a descriptor to its end; lines above `limit_bytes` come in pieces."""
+
+    limit_bytes: int
+    linger_s: float
+    descriptor: int = 0
+    name: str = "-"
+    is_repeatable: bool = False
+
+    async def batches(self, cursor: str = "") -> AsyncIterator[Batch]:
+        """Yield lines as they come, those of a linger together."""
+        del cursor
+        rest = b""
+        async for data in self._chunks():
+            rest += data
+            lines = cut_lines(rest, self.limit_bytes)
+            rest = rest[sum(map(len, lines)) + len(lines) :]
+            while (piece := cut_piece(rest, self.limit_bytes))[0]:
+                lines.append(rest[: piece[0]].removesuffix(b"\n"))
+                rest = rest[piece[0] :]
+            if lines:
+                yield Batch(lines)
+        if rest:
+            yield Batch([rest])
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        if stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            while data := os.read(self.descriptor, _CHUNK_BYTES):
+                yield data
+            return
+        reader = asyncio.StreamReader(limit=_CHUNK_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        pipe = os.fdopen(os.dup(self.descriptor), "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+        try:
+            while data := await reader.read(_CHUNK_BYTES):
+                yield data
+                if len(data) < _CHUNK_BYTES and not reader.at_eof():
+                    await asyncio.sleep(self.linger_s)
+        finally:
+            transport.close()
