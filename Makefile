@@ -73,6 +73,10 @@ lock: ## Resolve all dependencies anew and write requirements.lock
 build: $(SYNCED) ## Build the wheels of all packages into dist
 	@"$$(scripts/uv)" build --quiet --all-packages
 
+.PHONY: bench-tailer
+bench-tailer: $(SYNCED) ## Measure the tailer: 1 GiB to an acknowledged stream, limits beside
+	@$(BIN)/python bench/tailer.py
+
 .PHONY: clean
 clean: ## Stop the stack and remove what the project made here: stack, environment, caches
 	@if [ -x $(BIN)/dataplane ]; then $(BIN)/dataplane clean --yes; fi
