@@ -12,6 +12,8 @@ from wcmatch import glob
 from dataplane_common.errors import ConfigError
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*(?:\.\w+)*)\}", re.ASCII)
+#: A placeholder beside another, or beside a `*`.
+_ADJACENT = re.compile(rf"\*{_PLACEHOLDER.pattern}|{_PLACEHOLDER.pattern}(?:\*|{_PLACEHOLDER.pattern})", re.ASCII)
 #: The same rules as in the search for files.
 _FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB
 #: Characters for private use (Unicode, 23.5) that stand for placeholders while the glob becomes an expression.
@@ -35,8 +37,8 @@ FieldsOf = Callable[[str], dict[str, str]]
 
 
 def glob_of(pattern: str) -> str:
-    """Return the glob of a pattern: each placeholder is a `*`, which takes no `/`."""
-    return _PLACEHOLDER.sub("*", pattern)
+    """Return the glob of a pattern: each placeholder is `?*`, at least one character, none of them a `/`."""
+    return _PLACEHOLDER.sub("?*", pattern)
 
 
 def field_of(placeholder: str) -> str:
@@ -58,9 +60,13 @@ def check_paths(patterns: Iterable[str]) -> None:
     """Check the placeholders of an input's paths.
 
     Raises:
-        ConfigError: one would be a field of the event itself; the text begins with the key.
+        ConfigError: one would be a field of the event itself, or two cannot be told apart; it begins with the key.
     """
     for pattern in patterns:
+        if found := _ADJACENT.search(pattern):
+            raise ConfigError(
+                f'paths: "{found[0]}" in "{pattern}" has nothing between, so nobody can tell where a field ends'
+            )
         for name in _PLACEHOLDER.findall(pattern):
             if field_of(name) in _OWN or name.startswith("dp."):
                 raise ConfigError(f'paths: {{{name}}} in "{pattern}" belongs to the event itself; choose another name')

@@ -117,8 +117,9 @@ def _strptime(text: str, form: str, zone: tzinfo) -> str | None:
 
 def _check_format(form: str) -> None:
     """Write a time in the format and read it again: what strptime does not know shows at once."""
+    whole = form if _HAS_YEAR.search(form) else f"%Y {form}"
     try:
-        datetime.strptime(datetime(2024, 2, 29, tzinfo=UTC).strftime(form), form)  # noqa: DTZ007 - only tried
+        datetime.strptime(datetime(2024, 2, 29, tzinfo=UTC).strftime(whole), whole)  # noqa: DTZ007 - only tried
     except (ValueError, re.error) as error:
         raise ConfigError(
             f'time_format: "{form}" cannot be read back ({error}); write a strptime format such as '

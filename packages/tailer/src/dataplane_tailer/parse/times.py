@@ -13,6 +13,8 @@ from functools import lru_cache
 _SECONDS_KEPT = 8192
 #: An epoch below this many seconds (1973) is more likely a duration than a time.
 _LEAST_EPOCH_S = 100_000_000
+#: Nothing beyond this many nanoseconds (the year 5138) is a time.
+_MOST_EPOCH_NS = 100_000_000_000_000_000_000
 #: Above these, an epoch counts milliseconds, microseconds, nanoseconds: seconds reach the first in the year 5138.
 _UNITS = ((100_000_000_000, 1_000_000), (100_000_000_000_000, 1_000), (100_000_000_000_000_000, 1))
 _MICROS = 1_000_000
@@ -112,7 +114,7 @@ def epoch_seconds(text: str) -> str | None:
 
 def epoch(number: float) -> str | None:
     """Return a number since the epoch whose unit its size tells: seconds, milli-, micro- or nanoseconds."""
-    if number < _LEAST_EPOCH_S:
+    if not _LEAST_EPOCH_S <= number < _MOST_EPOCH_NS:
         return None
     unit = next((scale for limit, scale in _UNITS if number < limit), 0)
     if isinstance(number, int):
