@@ -112,3 +112,8 @@ def test_a_records_own_time_is_taken_in_utc(text: object, expected: str | None) 
 def test_timestamps_have_microseconds_in_utc() -> None:
     """RFC 3339, the same width always, so that texts sort by time."""
     assert timestamp(0.000001) == "1970-01-01T00:00:00.000001Z"
+
+
+def test_a_null_gives_way_to_an_object_of_its_name() -> None:
+    """A dotted name beside a null of its first part does not break the event."""
+    assert merge({"a": None, "a.b": 1, "c": {"d": None, "d.e": 2}}, {}) == {"a": {"b": 1}, "c": {"d": {"e": 2}}}

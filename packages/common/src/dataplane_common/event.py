@@ -113,9 +113,10 @@ def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: di
         name, value, path = head, {rest: value}, path[: -len(rest) - 1]
     present = target.get(name)
     if isinstance(value, Mapping) and (present is None or isinstance(present, dict)):
-        inner = target.setdefault(name, {}) if present is None else present
+        if present is None:  # missing, or null
+            present = target[name] = {}
         for key, item in value.items():
-            _put(inner, str(key), item, f"{path}.{key}", displaced)
+            _put(present, str(key), item, f"{path}.{key}", displaced)
     elif present is None:
         target[name] = _clean(value)
     else:
