@@ -179,7 +179,7 @@ class Index:
         except elasticsearch.ConnectionTimeout:
             return 0, f"no answer within {timeout_s:g} s"
         except elasticsearch.TransportError as error:
-            return 0, " ".join(str(error.message).split()) or type(error).__name__
+            return 0, " ".join(str(error.message).replace(" ssl:default", "").split()) or type(error).__name__
         return response.meta.status, response.body
 
     def _named(self, text: Any) -> str:

@@ -56,7 +56,7 @@ class Sink:
     def not_ready(self) -> list[str]:
         """Return why the sink does not work at this moment."""
         reasons = self.health.reasons()
-        if not self.connection.is_connected:
+        if not self.connection.is_connected and not any(reason.startswith("nats:") for reason in reasons):
             reasons.insert(0, f"nats: not connected: {self.connection.last_error}")
         return reasons if reasons or self.is_prepared else ["starting: streams, templates and consumers"]
 
@@ -150,7 +150,7 @@ async def serve(config: SinkConfig, stop: asyncio.Event) -> int:
         telemetry = TelemetryServer(config.telemetry.listen, sink.not_ready, sink.metrics.registry)
         telemetry.start()
     try:
-        _log.info("sink.started", name=config.name, routes=[feed.route for feed in sink.feeds])
+        _log.info("sink.started", name=config.name, routes=[route.name for route in config.routes])
         await sink.prepare(stop)
         return int(await flow(sink, stop))
     finally:
