@@ -6,79 +6,76 @@ Flows in: a configuration. Flows out: findings, one line each, and an exit code.
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 
-from rich.console import Console
+from rich.markup import escape
 
-from dataplane_common.bus import Connection, stream_for
 from dataplane_common.config import shown
-from dataplane_common.errors import DataPlaneError, ExitCode
-from dataplane_common.taxonomy import Signal, subject_for
+from dataplane_common.errors import ExitCode
+from dataplane_tailer.check_bus import check_bus
+from dataplane_tailer.check_host import check_host
+from dataplane_tailer.check_rotation import check_rotation
 from dataplane_tailer.config import TailerConfig
-from dataplane_tailer.discover import find
+from dataplane_tailer.discover import Found, find
+from dataplane_tailer.finding import Finding
+from dataplane_tailer.identity import FileKey
+from dataplane_tailer.screen import plural, screen
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
+async def check_all(config: TailerConfig, *, as_json: bool, root: Path = Path("/")) -> int:
+    """Print the effective configuration and all findings; return 1 if any is an error.
 
-    level: Literal["ok", "warning", "error"]
-    about: str
-    text: str
-
-
-async def check_all(config: TailerConfig, *, as_json: bool) -> int:
-    """Print the effective configuration and all findings; return 1 if any is an error."""
-    findings = [*check_files(config), *await check_bus(config)]
+    `root` is where the host's `etc` lies: elsewhere than `/` where the tailer runs in a container.
+    """
+    found = find(config.inputs)
+    findings = [
+        *check_files(config, found),
+        *check_rotation(found, config.inputs, root),
+        *check_host(config, len(found)),
+        *await check_bus(config),
+    ]
     if as_json:
         sys.stdout.write(json.dumps({"config": shown(config), "findings": [asdict(f) for f in findings]}) + "\n")
     else:
-        console = Console(soft_wrap=True, highlight=False)
-        console.print_json(data=shown(config))
-        for finding in findings:
-            console.print(f"[{_COLOURS[finding.level]}]{finding.level}[/] {finding.about}: {finding.text}", markup=True)
+        _print(config, findings)
     failed = any(finding.level == "error" for finding in findings)
     return ExitCode.FATAL if failed else ExitCode.CLEAN
 
 
-def check_files(config: TailerConfig) -> list[Finding]:
+def check_files(config: TailerConfig, found: Mapping[FileKey, Found]) -> list[Finding]:
     """Look at what each input matches now."""
     findings = []
     for entry in config.inputs:
-        found = find([entry])
+        files = [file for file in found.values() if file.entry is entry]
         about = f"{entry.dataset} ({', '.join(entry.paths)})"
-        if not found:
-            findings.append(Finding("warning", about, "no file matches now; files that appear later are shipped"))
+        if files:
+            total = sum(file.size for file in files)
+            findings.append(Finding("ok", about, f"{plural(len(files), 'file')}, {total:,} bytes"))
         else:
-            total = sum(file.size for file in found.values())
-            findings.append(Finding("ok", about, f"{len(found)} files, {total:,} bytes"))
-        findings += [
-            Finding("error", file.path, "forbidden; run as a user who may read it, or change its mode")
-            for file in found.values()
-            if not os.access(file.path, os.R_OK)
-        ]
+            findings.append(Finding("warning", about, _nothing_matches(config, entry.paths)))
+    findings += [
+        Finding("error", file.path, "forbidden; run as a user who may read it, or change its mode")
+        for file in found.values()
+        if not os.access(file.path, os.R_OK)
+    ]
     return findings
 
 
-async def check_bus(config: TailerConfig) -> list[Finding]:
-    """Connect, and ask whether a stream takes what would be sent."""
-    connection = Connection(config.nats, name="dataplane-tailer check")
-    connection.start()
-    try:
-        await connection.wait_ready(config.nats.connect_timeout_s)
-        findings = [Finding("ok", "bus", f"connected; messages may have {connection.max_message_bytes:,} bytes")]
-        for dataset in sorted({entry.dataset for entry in config.inputs}):
-            subject = str(subject_for(Signal.LOGS, config.namespace, dataset, config.host))
-            stream = await stream_for(connection, subject)
-            if stream is None:
-                findings.append(Finding("error", subject, "no stream takes it; create the streams: elastinats setup"))
-            else:
-                findings.append(Finding("ok", subject, f"is stored in stream {stream}"))
-    except DataPlaneError as error:
-        return [Finding("error", "bus", str(error))]
-    finally:
-        await connection.close()
-    return findings
+def _nothing_matches(config: TailerConfig, paths: tuple[str, ...]) -> str:
+    others = [entry for entry in config.inputs if entry.paths != paths]
+    mine = [entry for entry in config.inputs if entry.paths == paths]
+    if others and find(mine):
+        return "an earlier input has all files that it matches; the first input that matches a file ships it"
+    return "no file matches now; files that appear later are shipped"
+
+
+def _print(config: TailerConfig, findings: list[Finding]) -> None:
+    console = screen()
+    console.print_json(data=shown(config))
+    for finding in findings:
+        level = f"[{_COLOURS[finding.level]}]{finding.level}[/]"
+        console.print(f"{level} {escape(finding.about)}: {escape(finding.text)}", soft_wrap=True)

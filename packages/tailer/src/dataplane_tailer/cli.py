@@ -86,11 +86,12 @@ def run(  # noqa: PLR0913 - one parameter per option
 def check(
     config: ConfigOption = None,
     *,
+    root: Annotated[Path, typer.Option(help="Where the host's etc/logrotate.conf lies.")] = Path("/"),
     as_json: JsonOption = False,
 ) -> None:
-    """Validate the configuration, show it as it takes effect, and try the files and the bus."""
+    """Validate the configuration, show it as it takes effect, try the files and the bus, warn before any loss."""
     loaded = configuration.load(config, {})
-    raise typer.Exit(asyncio.run(check_all(loaded, as_json=as_json)))
+    raise typer.Exit(asyncio.run(check_all(loaded, as_json=as_json, root=root.absolute())))
 
 
 @app.command(

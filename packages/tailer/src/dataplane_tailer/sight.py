@@ -5,7 +5,8 @@ for a pipe or a dead server's disk longer than a look takes.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,17 @@ def _free(path: str) -> int | None:
     except OSError:
         return None
     return room.f_bavail * room.f_frsize
+
+
+def open_links(process: Path) -> Iterator[tuple[str, str]]:
+    """Yield (path, target) of each descriptor of a process, `/proc/N`; nothing where that may not be seen."""
+    try:
+        links = list(os.scandir(process / "fd"))
+    except OSError:
+        return
+    for link in links:
+        with suppress(OSError):  # closed since
+            yield link.path, os.readlink(link.path)  # noqa: PTH115 - strings stay strings here
 
 
 def open_files(pid: int, proc: Path = _PROC) -> dict[FileKey, os.stat_result] | None:
