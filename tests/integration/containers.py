@@ -61,7 +61,9 @@ class ContainerServer:
         health_port, path = health
         # Its helper image cannot be had everywhere; what is started here is removed by `clear`.
         os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # noqa: TID251 - testcontainers reads nothing else
-        self._container = DockerContainer(image).with_bind_ports(port, self._number).with_exposed_ports(health_port)
+        self._container = DockerContainer(image).with_bind_ports(port, self._number)
+        if health_port != port:  # a port that is exposed again loses its fixed number
+            self._container.with_exposed_ports(health_port)
         self._container.waiting_for(HttpWaitStrategy(health_port, path).with_startup_timeout(_READY_TIMEOUT_S))
         for name, value in environment_.items():
             self._container.with_env(name, value)
