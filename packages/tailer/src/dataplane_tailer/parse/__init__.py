@@ -53,14 +53,12 @@ _USERS_OF = {
 }
 
 
-def parser(config: ParserConfig | str) -> Parse | None:
+def parser(config: ParserConfig) -> Parse | None:
     """Return the parser that an input names; None for plain lines, which need none.
 
     Raises:
         ConfigError: a key of the parser cannot be used; the text begins with the key.
     """
-    if isinstance(config, str):
-        config = ParserConfig(parser=config)
     if config.parser in READERS:
         return container_parser(config, content_parser(config))
     if config.parser in _RECORDS:
