@@ -29,6 +29,8 @@ _CREATED = b'"status":201'
 _SPARE_CONNECTIONS = 4
 #: A question that is not answered within this time is asked again; only bulks may take longer.
 _QUESTION_TIMEOUT_S = 30.0
+#: Retention deletes backing indices; what was in them is not there.
+_INDEX_IS_GONE = "index_not_found_exception"
 _TYPES = ("application/json", "application/vnd.elasticsearch+json")
 _BODY_TYPES = ("application/x-ndjson", "application/vnd.elasticsearch+x-ndjson")
 #: With any handler above it, the client's own log would decode each body for a line that nobody reads.
@@ -122,6 +124,10 @@ class Index:
         found = answer["docs"] if isinstance(answer, dict) else []
         if len(found) != len(docs):
             raise Transient(self._named("an answer that does not fit the question"))
+        for doc in found:
+            error = doc.get("error") or {}
+            if error and error.get("type") != _INDEX_IS_GONE:
+                raise Transient(self._named(explain(error)))  # not known is not the same as not there
         return [doc.get("_source") if doc.get("found") else None for doc in found]
 
     async def backing_indices(self, target: str) -> list[str]:

@@ -31,10 +31,12 @@ class Scripted:
     """An HTTP endpoint that answers bulk requests as a test says, and else like an Elasticsearch that has all it needs.
 
     `bulks` are functions (bodies' lines) → (status, answer), used up one after the other; then every action is created.
+    `look_ups` are answers to single look-ups, used up likewise; then `documents` are what is there.
     """
 
     bulks: list[Script] = field(default_factory=list)
     documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    look_ups: list[dict[str, Any]] = field(default_factory=list)
     indices: list[str] = field(default_factory=lambda: [".ds-1"])
     bodies: list[bytes] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
@@ -54,6 +56,8 @@ class Scripted:
         return 200, {}
 
     def _found(self, index: str, identity: str) -> dict[str, Any]:
+        if self.look_ups:
+            return self.look_ups.pop(0)
         source = self.documents.get((index, identity))
         return {"_id": identity, "found": source is not None, "_source": source}
 

@@ -165,3 +165,33 @@ def test_a_rotated_key_is_read_again(make_bench, scripted, tmp_path: Path):
 
     bench.run(scenario())
     assert scripted.authorizations == ["ApiKey old", "ApiKey new"]
+
+
+def test_a_look_up_that_is_not_answered_is_not_taken_for_absence(bench, scripted):
+    """While a shard with older documents is away nothing is indexed twice: the look-up is asked again."""
+    scripted.indices = [".ds-1", ".ds-2"]
+    scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
+    scripted.look_ups.append({"error": {"type": "no_shard_available_action_exception", "reason": "away"}})
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
+            await bench.until_done(1)
+            assert bench.sink.counts.duplicate == 1
+
+    bench.run(scenario())
+    assert scripted.bodies == []
+
+
+def test_a_backing_index_that_retention_deleted_holds_nothing(bench, scripted):
+    """A look-up in an index that is gone means that the event is not there; it is indexed."""
+    scripted.indices = [".ds-1", ".ds-2"]
+    scripted.look_ups.append({"error": {"type": "index_not_found_exception", "reason": "gone"}})
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
+            await bench.until_done(1)
+            assert bench.sink.counts.indexed == 1
+
+    bench.run(scenario())
