@@ -40,6 +40,7 @@ def state_dir(tmp_path):
     state.add_boundary(f"{1:016x}", Boundary(10, 14, 10, 0, ends_line=False))
     state.put("machine", "here")
     state.put("input web /var/log/*.log", "2026-01-01")
+    state.put("stream journal nginx web", '{"source":"00000000000000ff","sequence":7,"cursor":"s=1"}')
     state.close()
     return tmp_path / "state"
 
@@ -60,9 +61,14 @@ def _refused(result: "subprocess.CompletedProcess[bytes]", *words: str) -> None:
 def test_show_lists_sources_with_their_checkpoints(state_dir):
     """The table has a line a source; JSON has all of it; a file that is not known is an error."""
     table = _command("show", "--state-dir", str(state_dir)).stdout.decode()
-    assert [line.split()[:2] for line in table.splitlines()[1:3]] == [
+    assert [line.split()[:2] for line in table.splitlines()[1:4]] == [
         ["/var/log/1.log", f"{1:016x}"],
         ["/var/log/2.log", f"{2:016x}"],
+        ["journal", "nginx"],
+    ]
+    streams = json.loads(_command("show", "--state-dir", str(state_dir), "--json").stdout)["streams"]
+    assert [(stream["name"], stream["dataset"], stream["sequence"]) for stream in streams] == [
+        ("journal nginx", "web", 7)
     ]
     report = json.loads(_command("show", "/var/log/1.log", "--state-dir", str(state_dir), "--json").stdout)
     [source] = report["sources"]
@@ -71,7 +77,7 @@ def test_show_lists_sources_with_their_checkpoints(state_dir):
 
 
 def test_an_export_imported_elsewhere_is_the_same_state(state_dir, tmp_path):
-    """Sources, boundaries, inputs and the machine that made them are moved; another import changes nothing."""
+    """Sources, boundaries, inputs, streams and the machine that made them are moved; a second import is the same."""
     exported = _command("export", "--state-dir", str(state_dir)).stdout
     for _ in range(2):
         result = _command("import", "--state-dir", str(tmp_path / "new"), stdin=exported)
@@ -109,7 +115,8 @@ def _lines(*entries: Entry) -> bytes:
         (b"", ["nothing to import", "state export"]),
         (b"hello\n", ["line 1", "not the first line"]),
         (b'{"tailer_state":99}\n', ["line 1", "version 99"]),
-        (b'{"tailer_state":1,"inputs":{"version":"9"}}\n', ["line 1", '"version" is no input']),
+        (b'{"tailer_state":1,"texts":{"version":"9"}}\n', ["line 1", '"version" is no input']),
+        (b'{"tailer_state":1,"texts":{"stream - web":"{}"}}\n', ["line 1", "texts", "`source`"]),
         (_lines() + b'{"source":{"source":1}}\n', ["line 2", "Expected `str`"]),
         (_lines() + b'{"sauce":1}\n', ["line 2", "unknown field"]),
         (_lines(Entry(_record(source="zz"))), ["line 2", '"zz"', "16 hexadecimal"]),
@@ -132,7 +139,10 @@ def test_an_import_never_takes_a_source_back(state_dir):
     """An old export does not make what was acknowledged since be sent again."""
     old = _lines(Entry(_record(1, offset=4)), Entry(_record(3)))
     before = read_snapshot(state_dir)
-    _refused(_command("import", "--state-dir", str(state_dir), stdin=old), "byte 10", "go back")
+    _refused(_command("import", "--state-dir", str(state_dir), stdin=old), "at 10 here", "go back")
+    stream = '{"source":"00000000000000ff","sequence":5}'
+    header = msgspec.json.encode(Header(1, "here", {"stream journal nginx web": stream}))
+    _refused(_command("import", "--state-dir", str(state_dir), stdin=header), "journal nginx", "at 7 here", "go back")
     assert read_snapshot(state_dir) == before
 
 
@@ -153,7 +163,7 @@ def test_reset_forgets_files_once_it_is_sure(state_dir):
     seen = read_snapshot(state_dir)
     assert ([record.path for record in seen.records], seen.boundaries) == (["/var/log/2.log"], {})
     assert _command("reset", "--all", "--yes", *where).returncode == 0
-    assert read_snapshot(state_dir).records == []
+    assert (read_snapshot(state_dir).records, read_snapshot(state_dir).streams) == ([], [])
 
 
 def test_reset_says_what_it_needs(state_dir, tmp_path):

@@ -336,6 +336,14 @@ def test_files_that_nobody_has_read_are_shown_with_a_configuration(lab, tmp_path
     assert (row["state"], row["lag_bytes"], row["source"]) == ("new", 4, "")
 
 
+def test_standard_input_and_the_journal_are_shown_beside_files():
+    """A source that is no file has its events counted; it has no offsets."""
+    texts = {"stream - web": '{"source":"00000000000000ff","sequence":7}', "stream journal web": ""}
+    view = View(NOW, Snapshot(Path("/state"), [], texts=texts, holder=7), {})
+    [row] = rows(view, {}, DeliveryConfig())
+    assert (row.file, row.source, row.dataset, row.state, row.sequence) == ("-", f"{255:016x}", "web", "following", 7)
+
+
 def test_watch_looks_again_until_it_is_interrupted(lab):
     """Each second one report; an interrupt ends it cleanly."""
     State(lab.state_dir).close()

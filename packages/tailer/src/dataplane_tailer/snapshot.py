@@ -6,6 +6,7 @@ is written, no lock is taken, and all that is returned was true at one moment.
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,23 @@ _BUSY_TIMEOUT_S = 2.0
 _LOCK_FIELDS = 6
 
 
+#: Under these words the state remembers streams: `stream <name> <dataset>`.
+STREAM = "stream "
+
+
+class StreamRecord(msgspec.Struct, frozen=True):
+    """What the state keeps of a source that is no file: `name` is `-` for standard input, or `journal …`."""
+
+    source: str
+    sequence: int = 0
+    dropped: int = 0
+    cursor: str = ""
+    first_at: str = ""
+    is_clean: bool = True
+    name: str = ""
+    dataset: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a state folder holds; `holder` is the pid of the tailer that runs on it, None if none does."""
@@ -34,6 +52,26 @@ class Snapshot:
     boundaries: dict[str, list[Boundary]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     holder: int | None = None
+
+    @property
+    def streams(self) -> list[StreamRecord]:
+        """The sources that are no files."""
+        return streams_of(self.texts)
+
+
+def streams_of(texts: Mapping[str, str]) -> list[StreamRecord]:
+    """Return the streams among the texts that a state remembers. Pure.
+
+    Raises:
+        msgspec.MsgspecError: one of them is no stream.
+    """
+    streams = []
+    for key, text in sorted(texts.items()):
+        if key.startswith(STREAM) and text:
+            name, _, dataset = key.removeprefix(STREAM).rpartition(" ")
+            stream = msgspec.json.decode(text, type=StreamRecord)
+            streams.append(msgspec.structs.replace(stream, name=name, dataset=dataset))
+    return streams
 
 
 def has_state(directory: Path) -> bool:

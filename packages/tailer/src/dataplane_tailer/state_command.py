@@ -18,10 +18,10 @@ from rich.table import Table
 
 from dataplane_common.errors import Fatal
 from dataplane_tailer.screen import screen
-from dataplane_tailer.snapshot import Snapshot, has_state, read_snapshot
+from dataplane_tailer.snapshot import STREAM, Snapshot, StreamRecord, has_state, read_snapshot, streams_of
 from dataplane_tailer.state import SourceRecord, State
 from dataplane_tailer.target import find_target
-from dataplane_tailer.transfer import Entry, Import, export_lines, parse_import
+from dataplane_tailer.transfer import Import, export_lines, parse_import
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,12 +89,16 @@ def reset(
         raise Fatal("name the files to forget, or --all")
     target = find_target(config, state_dir).state_dir
     with _held(target, create=False) as state:
-        records = state.sources() if all_ else select(state.sources(), files or [])
+        known = read_snapshot(target)
+        records = known.records if all_ else select(known.records, files or [])
+        streams = [key for key in known.texts if key.startswith(STREAM)] if all_ else []
         if not yes:
             _ask(records, target)
         for record in records:
             state.forget(record.source)
-    sys.stdout.write(f"{len(records)} sources forgotten in {target}\n")
+        for key in streams:
+            state.put(key, "")
+    sys.stdout.write(f"{len(records) + len(streams)} sources forgotten in {target}\n")
 
 
 def select(records: list[SourceRecord], files: Iterable[str]) -> list[SourceRecord]:
@@ -137,26 +141,35 @@ def _take(state: State, wanted: Import) -> None:
             f"the export was made on another machine ({made_on}) and {state.directory} has sources of its own; "
             "import into an empty --state-dir"
         )
-    _check_progress(state.sources(), wanted.entries)
+    _check_progress(state, wanted)
     for entry in wanted.entries:
         for boundary in entry.boundaries:
             state.add_boundary(entry.source.source, boundary)
     state.save([entry.source for entry in wanted.entries])
-    for key, text in wanted.header.inputs.items():
+    for key, text in wanted.header.texts.items():
         state.put(key, text)
     if made_on:
         state.put("machine", made_on)
 
 
-def _check_progress(known: Iterable[SourceRecord], wanted: Iterable[Entry]) -> None:
+def _check_progress(state: State, wanted: Import) -> None:
     """Refuse to take a source back: what was sent since would be sent again with other boundaries."""
-    offsets = {record.source: record.offset for record in known}
-    for record in (entry.source for entry in wanted):
-        if (offset := offsets.get(record.source, 0)) > record.offset:
+    texts = {key: text for key in wanted.header.texts if (text := state.get(key))}
+    known = _progress(state.sources(), streams_of(texts))
+    coming = _progress((entry.source for entry in wanted.entries), streams_of(wanted.header.texts))
+    for source, (name, place) in coming.items():
+        _, here = known.get(source, (name, 0))
+        if here > place:
             raise Fatal(
-                f"source {record.source} ({record.path}) is at byte {offset} here, at {record.offset} in the export: "
-                "it would go back; nothing was imported (`state reset` forgets a file)"
+                f"source {source} ({name}) is at {here} here and at {place} in the export: it would go back; "
+                "nothing was imported (`state reset` forgets a file)"
             )
+
+
+def _progress(records: Iterable[SourceRecord], streams: Iterable[StreamRecord]) -> dict[str, tuple[str, int]]:
+    """Return (name, place) of each source: the byte of files, the sequence of streams."""
+    places = {record.source: (record.path, record.offset) for record in records}
+    return places | {stream.source: (stream.name, stream.sequence) for stream in streams}
 
 
 def _ask(records: list[SourceRecord], target: Path) -> None:
@@ -170,7 +183,8 @@ def _selected(directory: Path, files: list[str] | None) -> Snapshot:
     snapshot = read_snapshot(directory)
     if not files:
         return snapshot
-    return Snapshot(directory, select(snapshot.records, files), snapshot.boundaries, snapshot.texts, snapshot.holder)
+    texts = {key: text for key, text in snapshot.texts.items() if not key.startswith(STREAM)}
+    return Snapshot(directory, select(snapshot.records, files), snapshot.boundaries, texts, snapshot.holder)
 
 
 def _as_dict(snapshot: Snapshot) -> dict[str, Any]:
@@ -178,7 +192,12 @@ def _as_dict(snapshot: Snapshot) -> dict[str, Any]:
         {**msgspec.to_builtins(record), "boundaries": msgspec.to_builtins(snapshot.boundaries.get(record.source, []))}
         for record in snapshot.records
     ]
-    return {"state_dir": str(snapshot.directory), "running_pid": snapshot.holder, "sources": sources}
+    return {
+        "state_dir": str(snapshot.directory),
+        "running_pid": snapshot.holder,
+        "sources": sources,
+        "streams": msgspec.to_builtins(snapshot.streams),
+    }
 
 
 def _print_table(snapshot: Snapshot) -> None:
@@ -191,10 +210,13 @@ def _print_table(snapshot: Snapshot) -> None:
     table.add_column("")
     for record in snapshot.records:
         table.add_row(*map(escape, _cells(record)))
+    for stream in snapshot.streams:
+        table.add_row(escape(stream.name), stream.source, stream.dataset, "-", f"{stream.sequence:,}", "-", "-", "", "")
     console = screen()
     console.print(table)
     holder = f"a tailer runs on it (pid {snapshot.holder})" if snapshot.holder else "no tailer runs on it"
-    console.print(f"{len(snapshot.records)} sources in {snapshot.directory}; {holder}", markup=False)
+    count = len(snapshot.records) + len(snapshot.streams)
+    console.print(f"{count} sources in {snapshot.directory}; {holder}", markup=False)
 
 
 def _cells(record: SourceRecord) -> tuple[str, ...]:

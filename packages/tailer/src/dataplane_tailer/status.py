@@ -24,7 +24,10 @@ _IDLE_AFTER_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One source, or one file that has none yet (`source` is empty). Sizes are bytes, times seconds."""
+    """One source, or one file that has none yet (`source` is empty). Sizes are bytes, times seconds.
+
+    `sequence` counts the events acknowledged; a source that is no file (standard input, the journal) has no offsets.
+    """
 
     file: str
     source: str
@@ -37,6 +40,7 @@ class Row:
     last_error: str = ""
     time_to_loss_s: float | None = None
     abandoned_bytes: Mapping[str, int] = field(default_factory=dict)
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,15 @@ def rows(view: View, trends: Mapping[str, Trend], delivery: DeliveryConfig) -> l
     """Return one row per source, and one per file that an input matches and no source is made of."""
     deadlines = _deadlines(view, trends, delivery)
     known = [_row(record, view, trends, deadlines.get(record.source)) for record in view.snapshot.records]
-    return sorted([*known, *_unknown(view)], key=lambda row: row.file)
+    return sorted([*known, *_streams(view), *_unknown(view)], key=lambda row: row.file)
+
+
+def _streams(view: View) -> list[Row]:
+    state: FileState = "stopped" if view.snapshot.holder is None else "following"
+    return [
+        Row(stream.name, stream.source, stream.dataset, 0, 0, 0, 0.0, state, sequence=stream.sequence)
+        for stream in view.snapshot.streams
+    ]
 
 
 def _row(record: SourceRecord, view: View, trends: Mapping[str, Trend], deadline_s: float | None) -> Row:
@@ -85,6 +97,7 @@ def _row(record: SourceRecord, view: View, trends: Mapping[str, Trend], deadline
         _error(record, sight, state, view),
         time_to_loss_s(state, lag, trend.acknowledged_bytes_s, deadline_s),
         record.abandoned_bytes,
+        record.sequence,
     )
 
 
@@ -93,6 +106,7 @@ def _finished(record: SourceRecord) -> Row:
     return Row(
         *(record.path, record.source, record.dataset, record.offset, size, 0, 0.0, "finished"),
         abandoned_bytes=record.abandoned_bytes,
+        sequence=record.sequence,
     )
 
 

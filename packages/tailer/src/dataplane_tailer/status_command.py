@@ -43,7 +43,19 @@ _COLOURS = {
     "refused": "red",
     "lost": "red",
 }
-_COLUMNS = ("file", "source", "state", "offset", "size", "lag", "lag s", "time to loss", "abandoned", "last error")
+_COLUMNS = (
+    "file",
+    "source",
+    "state",
+    "events",
+    "offset",
+    "size",
+    "lag",
+    "lag s",
+    "time to loss",
+    "abandoned",
+    "last error",
+)
 
 
 class Watcher:
@@ -132,6 +144,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         escape(row.file),
         row.source or "-",
         f"[{_COLOURS[row.state]}]{row.state}[/]",
+        f"{row.sequence:,}",
         f"{row.offset:,}",
         f"{row.size:,}",
         f"{row.lag_bytes:,}",

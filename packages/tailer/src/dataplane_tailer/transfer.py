@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.snapshot import VERSION, Snapshot
+from dataplane_tailer.snapshot import STREAM, VERSION, Snapshot, streams_of
 from dataplane_tailer.state import Boundary, SourceRecord
 
 _SOURCE = re.compile(r"[0-9a-f]{16}")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _COUNTS = ("device", "inode", "head_length", "offset", "sequence", "sent_limit", "size_seen", "packed_size")
-#: What a state remembers besides sources and moves with it.
-_INPUT = "input "
+#: What a state remembers besides the sources of files, and moves with it: inputs that have been looked at, streams.
+_MOVED = ("input ", STREAM)
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first line: the state's version, the machine that it was made on, the inputs that have been looked at."""
+    """The first line: the state's version, the machine that it was made on, and what it remembers besides files."""
 
     tailer_state: int
     machine: str = ""
-    inputs: dict[str, str] = {}
+    texts: dict[str, str] = {}
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +46,8 @@ class Import:
 
 def export_lines(snapshot: Snapshot) -> Iterator[bytes]:
     """Yield the lines of an export, each with its newline."""
-    inputs = {key: text for key, text in snapshot.texts.items() if key.startswith(_INPUT)}
-    yield _line(Header(VERSION, snapshot.texts.get("machine", ""), inputs))
+    texts = {key: text for key, text in snapshot.texts.items() if key.startswith(_MOVED)}
+    yield _line(Header(VERSION, snapshot.texts.get("machine", ""), texts))
     for record in snapshot.records:
         yield _line(Entry(record, tuple(snapshot.boundaries.get(record.source, ()))))
 
@@ -85,8 +85,12 @@ def _parse_header(number: int, line: bytes) -> Header:
         ) from None
     if not 1 <= header.tailer_state <= VERSION:
         raise Fatal(f"line {number}: version {header.tailer_state} of the state; this command knows {VERSION}")
-    if strange := [key for key in header.inputs if not key.startswith(_INPUT)]:
-        raise Fatal(f'line {number}: inputs: "{strange[0]}" is no input; nothing was imported')
+    if strange := [key for key in header.texts if not key.startswith(_MOVED)]:
+        raise Fatal(f'line {number}: texts: "{strange[0]}" is no input and no stream; nothing was imported')
+    try:
+        streams_of(header.texts)
+    except msgspec.MsgspecError as error:
+        raise Fatal(f"line {number}: texts: {error}; nothing was imported") from None
     return header
 
 
