@@ -1,8 +1,11 @@
 """Rules of ending: real signals to real processes."""
 
+import asyncio
 import signal
 import subprocess
 import sys
+
+from dataplane_common.lifecycle import cancel
 
 SERVICE = """
 import asyncio, sys
@@ -29,6 +32,28 @@ def _start(ending: str) -> "subprocess.Popen[str]":
     )
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def test_a_task_that_swallows_its_cancellation_is_ended_all_the_same() -> None:
+    """A library may catch the first request; nothing of ours waits for such a task for ever."""
+    swallowed = []
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed.append(1)
+                if len(swallowed) == 3:
+                    raise
+
+    async def work() -> None:
+        task = asyncio.ensure_future(stubborn())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(cancel(task), 10)
+
+    asyncio.run(work())
+    assert len(swallowed) == 3
 
 
 def test_the_first_signal_asks() -> None:

@@ -10,11 +10,14 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from dataplane_common.errors import DataPlaneError, ExitCode
 
 #: What a shell reports for a process that a second stop signal ended.
 _KILLED_BY_SECOND_SIGNAL = 128 + signal.SIGTERM
+#: A task that has not ended by then has swallowed its cancellation.
+_CANCEL_AGAIN_S = 0.1
 
 
 def run_service(
@@ -64,10 +67,17 @@ async def wait_first(*events: asyncio.Event, timeout_s: float | None = None) -> 
         await cancel(*tasks)
 
 
-async def cancel(*tasks: "asyncio.Task[bool] | asyncio.Task[None]") -> None:
-    """Cancel tasks and wait until they have ended; what they raise while ending is dropped."""
-    for task in tasks:
-        task.cancel()
+async def cancel(*tasks: "asyncio.Future[Any]") -> None:
+    """Cancel tasks and wait until they have ended; what they raise while ending is dropped.
+
+    A task is cancelled again and again until it has ended: a library in between may swallow the first request, as
+    the NATS client does while it flushes.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
