@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -161,6 +162,9 @@ def make_emitter(dataset: str) -> Iterator[Callable[..., Emitter]]:
     yield make
     for emitter in made:
         emitter.close(0.5)
+    for thread in threading.enumerate():
+        if thread.name == "dataplane-emitter":
+            thread.join(10)  # it would be in the next test's way
 
 
 @pytest.fixture

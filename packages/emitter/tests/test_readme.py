@@ -64,6 +64,13 @@ def test_the_limits_hold_as_printed(own_bus: Any, run_program: RunProgram, monke
     assert suppressed + sum(event["message"] == "stock is low" for event in events) == 5000
 
 
+def test_the_spool_runs_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of a spool logs as any other while the bus is there."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    assert run_program(_example("spool=")).stdout == "0\n"
+    assert [event["message"] for event in own_bus.events("checkout")] == ["order paid"]
+
+
 def test_the_metrics_run_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kind of metric in the README makes its document."""
     monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)

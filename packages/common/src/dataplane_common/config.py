@@ -141,7 +141,7 @@ def load(
 
 
 def _decode_path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str | Path):
         return Path(value).expanduser()
     raise TypeError(f"expected a path as text, got {value!r}")
 

@@ -8,6 +8,9 @@ with a floor so that a retry is never immediate.
 import random
 from dataclasses import dataclass
 
+#: Not Python's shared generator: within an application that has seeded that one, it stays the application's.
+_chance = random.SystemRandom()
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -19,4 +22,4 @@ class Backoff:
     def delay_s(self, attempt: int) -> float:
         """Return the delay before try number `attempt + 1`, between a quarter and all of the step, jittered."""
         step_s = min(self.max_s, self.initial_s * 2.0 ** min(attempt, 32))
-        return step_s * random.uniform(0.25, 1.0)  # noqa: S311 - jitter is no secret
+        return step_s * _chance.uniform(0.25, 1.0)

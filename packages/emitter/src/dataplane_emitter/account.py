@@ -1,7 +1,7 @@
 """The emitter's running account of its one source: what was accepted, what became of it.
 
 Flows in: the queue's counts, acknowledgements, losses. Flows out: ledger accounts. Invariant: accepted = acknowledged +
-in flight + dropped; sequences are given out when events are framed, so what the queue drops leaves no gap.
+in flight + spooled + dropped; sequences are given out when events are framed, so what the queue drops leaves no gap.
 """
 
 from dataplane_common import event
@@ -18,17 +18,18 @@ class Account:
         self.source = event.new_source()
         self.acknowledged = 0
         self.last_sequence = 0
+        self.spooled = 0
         self._config = config
         self._queue = queue
         self._started_at = moment.now()
         self._last_at = self._started_at
-        self._told: tuple[int, int, int] = (0, 0, 0)
+        self._told: tuple[int, ...] = (0, 0, 0, 0)
 
     @property
     def in_flight(self) -> int:
-        """Events accepted and neither acknowledged nor dropped: in the queue, or on their way."""
+        """Events accepted and neither acknowledged, dropped nor on disk: in the queue, or on their way."""
         counts = self._queue.counts()
-        return counts.accepted - self.acknowledged - sum(counts.dropped.values())
+        return counts.accepted - self.acknowledged - self.spooled - sum(counts.dropped.values())
 
     def next_sequences(self, count: int) -> int:
         """Give out `count` sequence numbers and return the first."""
@@ -45,6 +46,16 @@ class Account:
         """Count events that were taken from the queue and will never arrive."""
         self._queue.drop(reason, count)
 
+    def acknowledge_spooled(self, count: int) -> None:
+        """Count events of the spool that the server has confirmed."""
+        self.spooled -= count
+        self.acknowledge(count)
+
+    def drop_spooled(self, reason: str, count: int) -> None:
+        """Count events of the spool that will never arrive."""
+        self.spooled -= count
+        self.drop(reason, count)
+
     def abandon(self, reason: str) -> int:
         """Count everything that is on its way, outside the queue, as dropped; return how much that was."""
         lost = max(0, self.in_flight - len(self._queue))
@@ -59,6 +70,10 @@ class Account:
     def ledger(self, *, final: bool = False) -> SourceAccount:
         """Return the account for a ledger message, and remember that it was told."""
         self._told = self._figures()
+        return self.figures(final=final)
+
+    def figures(self, *, final: bool = False) -> SourceAccount:
+        """Return the account as it is now."""
         counts = self._queue.counts()
         return SourceAccount(
             source=self.source,
@@ -68,7 +83,8 @@ class Account:
             service=self._config.service,
             accepted=counts.accepted,
             acknowledged=self.acknowledged,
-            in_flight=counts.accepted - self.acknowledged - sum(counts.dropped.values()),
+            in_flight=counts.accepted - self.acknowledged - self.spooled - sum(counts.dropped.values()),
+            spooled=self.spooled,
             dropped=counts.dropped,
             last_sequence=self.last_sequence,
             first_at=self._started_at,
@@ -76,6 +92,6 @@ class Account:
             final=final,
         )
 
-    def _figures(self) -> tuple[int, int, int]:
+    def _figures(self) -> tuple[int, ...]:
         counts = self._queue.counts()
-        return counts.accepted, self.acknowledged, sum(counts.dropped.values())
+        return counts.accepted, self.acknowledged, self.spooled, sum(counts.dropped.values())

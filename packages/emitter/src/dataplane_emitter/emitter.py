@@ -118,6 +118,9 @@ class Emitter:
         if self._worker is not None:
             self._worker.close(self.config.exit_timeout_s if timeout_s is None else timeout_s)
         self.pipeline.queue.close()
+        if self.pipeline.account.spooled:
+            where = f"{self.pipeline.account.spooled} events wait in {self.config.spool.dir} for the next start"
+            notice.write_line(f"{self.config.service}: {where}")
         lost = self.pipeline.queue.counts().dropped.get("exit", 0) + self.pipeline.account.in_flight
         if lost and not self._is_offline:
             why = self.pipeline.notices.last_problem or "the time was too short"
@@ -134,7 +137,8 @@ class Emitter:
             is_connected=self._worker is not None and self._worker.is_connected,
             accepted=counts.accepted,
             acknowledged=acknowledged,
-            in_flight=counts.accepted - acknowledged - sum(counts.dropped.values()),
+            in_flight=counts.accepted - acknowledged - pipeline.account.spooled - sum(counts.dropped.values()),
+            spooled=pipeline.account.spooled,
             queued=counts.queued,
             queued_bytes=counts.queued_bytes,
             dropped=counts.dropped,
@@ -153,6 +157,8 @@ class Emitter:
     def start_anew(self) -> None:
         """Begin again in a forked child: own source, empty queue, metrics from nothing, a thread when first needed."""
         self._parents.append((self.pipeline, self._worker))  # kept, so that nothing of theirs is closed from here
+        if self.pipeline.spool is not None:
+            self.pipeline.spool.let_go()
         self._begin()
         self._registry.reset(self._start)
 

@@ -6,7 +6,7 @@ moment it is framed: a frame that has to be cut again carries the same lines, or
 
 from collections.abc import Iterable, Iterator
 
-from dataplane_common.frame import TARGET_BYTES, Frame, FrameEncoder, decode_payload
+from dataplane_common.frame import REPLAY, TARGET_BYTES, Frame, FrameEncoder, decode_payload
 from dataplane_emitter.account import Account
 from dataplane_emitter.queue import Entry
 from dataplane_emitter.shrink import shrink
@@ -38,10 +38,17 @@ class Framer:
         if len(lines) > 1:
             middle = frame.first + len(lines) // 2
             halves = ((frame.first, lines[: len(lines) // 2]), (middle, lines[len(lines) // 2 :]))
-            return [self._encode(frame.subject, part, first) for first, part in halves]
+            return [self._part(frame, part, first) for first, part in halves]
         if len(lines[0]) <= _MIN_LINE_BYTES:
             return []
-        return [self._encode(frame.subject, [shrink(lines[0], len(lines[0]) // 2)], frame.first)]
+        return [self._part(frame, [shrink(lines[0], len(lines[0]) // 2)], frame.first)]
+
+    def again(self, frame: Frame, *, replay: bool = False) -> Frame:
+        """Return a frame with the same events under headers of this process; `replay` marks it as a re-send."""
+        lines = decode_payload(frame.payload, frame.headers)
+        return self._encoder.encode(
+            frame.subject, frame.source, lines, first=frame.first, end=frame.end, count=frame.count, replay=replay
+        )
 
     def _lines(self, group: list[Entry], max_message_bytes: int) -> list[bytes]:
         source = self._account.source.encode()
@@ -60,6 +67,17 @@ class Framer:
                 begin, size = index, 0
             size += len(line)
         yield self._encode(subject, lines[begin:], position + begin)
+
+    def _part(self, frame: Frame, lines: list[bytes], first: int) -> Frame:
+        return self._encoder.encode(
+            frame.subject,
+            frame.source,
+            b"".join(lines),
+            first=first,
+            end=first + len(lines),
+            count=len(lines),
+            replay=REPLAY in frame.headers,
+        )
 
     def _encode(self, subject: str, lines: list[bytes], first: int) -> Frame:
         count = len(lines)

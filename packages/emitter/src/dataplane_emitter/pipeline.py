@@ -4,11 +4,14 @@ Everything here belongs to one process: a forked child gets a pipeline of its ow
 of its parent's. Invariant: `step` moves the oldest events one stage on; `worker` only repeats it.
 """
 
+import asyncio
 import os
+from collections import deque
 from typing import Any
 
 from dataplane_common import ledger, taxonomy
-from dataplane_common.frame import TARGET_BYTES, FrameEncoder
+from dataplane_common.frame import TARGET_BYTES, Frame, FrameEncoder
+from dataplane_common.ledger import SourceAccount
 from dataplane_emitter import encode, level, moment
 from dataplane_emitter.account import Account
 from dataplane_emitter.envelope import Envelope
@@ -20,14 +23,19 @@ from dataplane_emitter.queue import BoundedQueue, Entry
 from dataplane_emitter.registry import Registry
 from dataplane_emitter.rules import Rules
 from dataplane_emitter.settings import EmitterConfig
+from dataplane_emitter.spool import Spool
 from dataplane_emitter.version import VERSION
 
 #: Events of one step: framing them holds the interpreter for about a millisecond, not more.
-_MAX_STEP_EVENTS = 500
+MAX_STEP_EVENTS = 500
 
 
 class Pipeline:
-    """All stages of one process, and the account of what passes through them."""
+    """All stages of one process, and the account of what passes through them.
+
+    `ready` are the frames of one step that have yet to be handed over, `held` those that came back from the bus and
+    found no room on disk: they are the next to be sent.
+    """
 
     def __init__(self, config: EmitterConfig, registry: Registry) -> None:
         self.config = config
@@ -41,17 +49,29 @@ class Pipeline:
         self.account = Account(config, self.queue)
         self.framer = Framer(self.account, FrameEncoder(compress=config.compression == "zstd"))
         self.notices = Notices(config.service)
+        self.spool_framer = Framer(self.account, FrameEncoder(compress=config.compression == "zstd"))
+        self.spool = Spool(config.spool, self.account.source, self.notices.report) if config.spool.dir else None
+        self.ready: deque[Frame] = deque()
+        self.held: deque[Frame] = deque()
 
     @property
     def is_frame_full(self) -> bool:
         """Whether there is enough in the queue for a full frame, so that waiting makes none better."""
-        return self.queue.queued_bytes >= TARGET_BYTES or len(self.queue) >= _MAX_STEP_EVENTS
+        return self.queue.queued_bytes >= TARGET_BYTES or len(self.queue) >= MAX_STEP_EVENTS
 
     async def step(self, delivery: Delivery, max_message_bytes: int) -> int:
         """Hand the oldest events to the bus, about a frame of them; return how many."""
-        entries = self.take(_MAX_STEP_EVENTS, TARGET_BYTES)
-        for frame in self.framer.frames(entries, max_message_bytes):
-            await delivery.send(frame)
+        while self.held:
+            self.ready.append(self.framer.again(self.held.popleft()))
+        entries = self.take(MAX_STEP_EVENTS, TARGET_BYTES)
+        self.ready.extend(self.framer.frames(entries, max_message_bytes))
+        while self.ready:
+            frame = self.ready.popleft()
+            try:
+                await delivery.send(frame)
+            except asyncio.CancelledError:
+                self.ready.appendleft(frame)
+                raise
         return len(entries)
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
@@ -86,11 +106,15 @@ class Pipeline:
         """Publish the account if it changed, or if it is the final one."""
         if not (final or self.account.has_news()):
             return
-        config = self.config
-        subject = taxonomy.ledger_subject(config.namespace, config.host, config.service)
-        accounts = [self.account.ledger(final=final)]
-        for message in ledger.encode_messages(config.service, VERSION, moment.now(), accounts, max_message_bytes):
-            await delivery.tell(subject, message, wait=final)
+        await self.tell_account(self.account.ledger(final=final), delivery, max_message_bytes, wait=final)
+
+    async def tell_account(
+        self, account: SourceAccount, delivery: Delivery, max_message_bytes: int, *, wait: bool
+    ) -> None:
+        """Publish one source's account; `wait` until it has arrived."""
+        subject = taxonomy.ledger_subject(account.namespace, account.host, account.service)
+        for message in ledger.encode_messages(account.service, VERSION, moment.now(), [account], max_message_bytes):
+            await delivery.tell(subject, message, wait=wait)
 
     def lines(self) -> list[tuple[str, bytes]]:
         """Take everything out of the queue as (subject, finished line), for tests without a bus."""

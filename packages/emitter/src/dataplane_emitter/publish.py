@@ -8,7 +8,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from dataplane_common.bus import Connection, PubAck, Publisher
@@ -24,14 +23,24 @@ _CONFIRM_TIMEOUT_S = 5.0
 _DENIAL = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
+class Counts(Protocol):
+    """Who counts what becomes of events."""
+
+    def acknowledge(self, count: int) -> None:
+        """Count events that have arrived."""
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count events that will never arrive."""
+
+
 class Delivery(Protocol):
     """One way of handing frames to the bus."""
 
     async def start(self) -> None:
         """Get ready; call once, within the event loop."""
 
-    async def send(self, frame: Frame) -> None:
-        """Hand over a frame, waiting while too much is unconfirmed."""
+    async def send(self, frame: Frame, tally: "Counts | None" = None) -> None:
+        """Hand over a frame, waiting while too much is unconfirmed; `tally` counts it instead of the account."""
 
     async def confirm(self) -> None:
         """Wait until everything sent so far is acknowledged or given up."""
@@ -78,19 +87,31 @@ class JetStreamDelivery:
         self._settled_some = asyncio.Event()
         self._told: asyncio.Future[PubAck] | None = None
         self._cutting: set[asyncio.Task[None]] = set()
+        self._sent: dict[asyncio.Future[PubAck], tuple[Frame, Counts]] = {}
 
     async def start(self) -> None:
         """See `Delivery`."""
         await self._publisher.start()
 
-    async def send(self, frame: Frame) -> None:
+    async def send(self, frame: Frame, tally: Counts | None = None) -> None:
         """See `Delivery`."""
+        counts = tally or self._account
         if frame.subject in self._denials:
-            self._account.drop("denied", frame.count)
+            counts.drop("denied", frame.count)
             return
         self._unsettled += 1
         settled = await self._publisher.publish(frame.subject, frame.payload, frame.headers)
-        settled.add_done_callback(partial(self._settle, frame))
+        self._sent[settled] = (frame, counts)
+        settled.add_done_callback(self._settle)
+
+    def take_back(self) -> list[tuple[Frame, Counts]]:
+        """Give up what is not acknowledged yet, and return it with who counts it; nothing of it is counted here."""
+        taken = {settled: sent for settled, sent in self._sent.items() if not settled.done()}
+        for settled in taken:
+            del self._sent[settled]
+        for subject in {frame.subject for frame, _ in taken.values()}:
+            self._publisher.give_up(subject, Permanent("the bus does not take it now"))
+        return list(taken.values())
 
     async def confirm(self) -> None:
         """See `Delivery`."""
@@ -117,23 +138,27 @@ class JetStreamDelivery:
         """See `Delivery`."""
         await self._publisher.close()
 
-    def _settle(self, frame: Frame, settled: "asyncio.Future[PubAck]") -> None:
+    def _settle(self, settled: "asyncio.Future[PubAck]") -> None:
         error = None if settled.cancelled() else settled.exception()
+        if settled not in self._sent:
+            self._one_settled()
+            return
+        frame, counts = self._sent.pop(settled)
         if isinstance(error, TooLarge):
-            task = asyncio.get_running_loop().create_task(self._send_smaller(frame))
+            task = asyncio.get_running_loop().create_task(self._send_smaller(frame, counts))
             self._cutting.add(task)
             task.add_done_callback(self._cutting.discard)
             return
         if error is not None:
-            self._account.drop("denied", frame.count)
+            counts.drop("denied", frame.count)
         elif not settled.cancelled():
-            self._account.acknowledge(frame.count)
+            counts.acknowledge(frame.count)
         self._one_settled()
 
-    async def _send_smaller(self, frame: Frame) -> None:
+    async def _send_smaller(self, frame: Frame, counts: Counts) -> None:
         """Replace a frame by its parts; it counts as unsettled until they do."""
-        for part in _smaller(self._framer, self._account, frame):
-            await self.send(part)
+        for part in _smaller(self._framer, counts, frame):
+            await self.send(part, counts)
         self._one_settled()
 
     def _one_settled(self) -> None:
@@ -155,8 +180,8 @@ class CoreDelivery:
     async def start(self) -> None:
         """See `Delivery`."""
 
-    async def send(self, frame: Frame) -> None:
-        """See `Delivery`."""
+    async def send(self, frame: Frame, _tally: Counts | None = None) -> None:
+        """See `Delivery`. There is no spool here, so nobody else counts."""
         if frame.subject in self._denials:
             self._account.drop("denied", frame.count)
             return
@@ -211,7 +236,7 @@ class CoreDelivery:
         self._session = self._connection.sessions
 
 
-def _smaller(framer: Framer, account: Account, frame: Frame) -> list[Frame]:
+def _smaller(framer: Framer, account: Counts, frame: Frame) -> list[Frame]:
     """Return the parts of a frame that was too large; if there are none its events are counted as dropped."""
     parts = framer.smaller(frame)
     if not parts:

@@ -6,6 +6,7 @@ start, in one line; a bus that is away is no error.
 """
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ Delivery = Literal["jetstream", "core"]
 Overflow = Literal["drop_lowest", "drop_oldest", "drop_newest"]
 #: The smallest event limit that leaves room for an envelope and a useful message.
 _MIN_EVENT_BYTES = 2_048
+#: Room for a few frames.
+_MIN_SPOOL_BYTES = 1024 * 1024
 _IGNORED = ("nats", "asyncio", "dataplane_common", "dataplane_emitter")
 
 
@@ -72,6 +75,13 @@ class LimitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     by: Literal["logger", "message"] = "logger"
 
 
+class SpoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[spool]`: a folder for what the bus does not take, at most `max_bytes` for all processes that share it."""
+
+    dir: Path | None = None
+    max_bytes: int = 256 * 1024 * 1024
+
+
 class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set.
 
@@ -93,6 +103,7 @@ class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     levels: dict[str, str] = {}
     redact: RedactConfig = RedactConfig()
     limits: tuple[LimitConfig, ...] = ()
+    spool: SpoolConfig = SpoolConfig()
     ignore_loggers: tuple[str, ...] = _IGNORED
     linger_ms: int = 100
     max_event_bytes: int = 256 * 1024
@@ -145,8 +156,23 @@ def check(config: EmitterConfig) -> None:
     _check_positive("metrics.interval_s", config.metrics.interval_s)
     _check_positive("ledger_interval_s", config.ledger_interval_s)
     _check_redact(config.redact)
+    _check_spool(config)
     for number, limit in enumerate(config.limits):
         _check_limit(f"limits.{number}", limit)
+
+
+def _check_spool(config: EmitterConfig) -> None:
+    folder = config.spool.dir
+    if folder is None:
+        return
+    _check_least("spool.max_bytes", config.spool.max_bytes, _MIN_SPOOL_BYTES)
+    if config.delivery == "core":
+        raise ConfigError('spool.dir: with delivery "core" nobody knows what arrived; use "jetstream", or no spool')
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(f"spool.dir: cannot write to {folder}: {error.strerror}; check its mode") from None
 
 
 def _check_redact(redact: RedactConfig) -> None:

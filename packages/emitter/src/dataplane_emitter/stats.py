@@ -1,6 +1,6 @@
 """A look at an emitter from outside: what it accepted, what became of it, and how the bus is.
 
-Flows in: the account. Flows out: one frozen value. Invariant: accepted = acknowledged + in_flight + dropped.
+Flows in: the account. Flows out: one frozen value. Invariant: accepted = acknowledged + in_flight + spooled + dropped.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ class Stats:
     """Counts of events since this process began (or was forked).
 
     `in_flight` are those accepted and not settled yet, of which `queued` still wait in the queue and take
-    `queued_bytes`. `series_refused` are look-ups that ended in an overflow series. `last_problem` is one line.
+    `queued_bytes`; `spooled` are on disk. `series_refused` are look-ups that ended in an overflow series.
+    `last_problem` is one line.
     """
 
     source: str
@@ -20,6 +21,7 @@ class Stats:
     accepted: int
     acknowledged: int
     in_flight: int
+    spooled: int
     queued: int
     queued_bytes: int
     dropped: Mapping[str, int]

@@ -6,20 +6,22 @@ thread, the application only ever notices by reading `stats()`; and the thread n
 
 import asyncio
 import contextlib
-import selectors
-import socket
 import threading
 import time
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
+
 from dataplane_common.bus import Connection
 from dataplane_common.errors import ConfigError, Transient
+from dataplane_common.ledger import SourceAccount
 from dataplane_common.lifecycle import cancel
 from dataplane_emitter.limit import INTENDED
+from dataplane_emitter.loop import Loop
 from dataplane_emitter.pipeline import Pipeline
 from dataplane_emitter.publish import CoreDelivery, Delivery, JetStreamDelivery
-from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.spooling import Spooling
 
 #: Pause before everything is built anew after an error that should not happen, or a secret that cannot be read.
 _REBUILD_AFTER_S = 2.0
@@ -29,32 +31,12 @@ _TICK_S = 0.25
 _SUPPRESSED_EVERY_S = 60.0
 #: How often a flush looks whether the queue has been passed on.
 _FLUSH_POLL_S = 0.005
+#: Of the time for closing everything, what the bus gets where there is a disk as well.
+_SPOOLED_CLOSE_SHARE = 0.5
+#: The same if the bus is known to be away.
+_AWAY_CLOSE_SHARE = 0.1
 #: What closing the socket may take of the time for closing everything.
 _CLOSE_SHARE = 0.25
-
-
-class _Selector(selectors.DefaultSelector):
-    """Waits for the socket, and lets the queue know when it does: nobody stands aside for a reader that waits."""
-
-    def __init__(self, queue: BoundedQueue) -> None:
-        super().__init__()
-        self._queue = queue
-
-    def select(self, timeout: float | None = None) -> "list[tuple[selectors.SelectorKey, int]]":
-        """See `selectors.BaseSelector`."""
-        self._queue.is_reader_busy = timeout is not None and timeout <= 0
-        try:
-            return super().select(timeout)
-        finally:
-            self._queue.is_reader_busy = True
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that resolves names itself: at interpreter exit no other thread can be started for it."""
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        """Resolve within this thread, which has nothing better to do without a connection."""
-        return socket.getaddrinfo(host, port, **options)
 
 
 class Worker:
@@ -71,6 +53,7 @@ class Worker:
         self._turn = asyncio.Lock()
         self._deadline: float | None = None
         self._closing = asyncio.Event()
+        self._spooling: Spooling | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -121,7 +104,7 @@ class Worker:
         self._pipeline.intake.disown_thread()
         while True:
             try:
-                with asyncio.Runner(loop_factory=lambda: _Loop(_Selector(self._pipeline.queue))) as runner:
+                with asyncio.Runner(loop_factory=lambda: Loop(self._pipeline.queue)) as runner:
                     runner.run(self._run())
             except Exception as error:  # noqa: BLE001 - the supervisor of everything below
                 self._pipeline.notices.report(f"the emitter starts anew after {type(error).__name__}: {error}")
@@ -141,9 +124,10 @@ class Worker:
             return
         await delivery.start()
         connection.start()
-        tasks = [
-            asyncio.create_task(work) for work in (self._connect(), self._pump(), self._tick(), self._closing_asked())
-        ]
+        works = [self._closing_asked(), self._connect(), self._pump(), self._tick()]
+        if self._spooling is not None:
+            works.append(self._spooling.run(lambda: self.is_connected, lambda: connection.max_message_bytes))
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -151,6 +135,8 @@ class Worker:
             await self._finish(tasks)
         finally:
             await cancel(*tasks)
+            self._pipeline.held.clear()
+            self._pipeline.ready.clear()
             if self._deadline is not None:
                 self._pipeline.queue.clear("exit")
             self._pipeline.account.abandon("exit" if self._deadline is not None else "internal_error")
@@ -165,7 +151,10 @@ class Worker:
             self._delivery = CoreDelivery(connection, pipeline.account, pipeline.framer)
         else:
             report = pipeline.notices.report
-            self._delivery = JetStreamDelivery(connection, pipeline.account, pipeline.framer, config.window, report)
+            delivery = JetStreamDelivery(connection, pipeline.account, pipeline.framer, config.window, report)
+            self._delivery = delivery
+            if pipeline.spool is not None:
+                self._spooling = Spooling(pipeline, pipeline.spool, delivery, self._tell_left)
         self._wake, self._turn, self._closing = asyncio.Event(), asyncio.Lock(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._deadline is not None:
@@ -239,6 +228,12 @@ class Worker:
         if self._connection is not None and self._delivery is not None:
             await self._pipeline.tell(self._delivery, self._connection.max_message_bytes, final=final)
 
+    async def _tell_left(self, account: SourceAccount) -> None:
+        """Publish the account of an ended process whose spool we have drained."""
+        if self._connection is not None and self._delivery is not None:
+            limit = self._connection.max_message_bytes
+            await self._pipeline.tell_account(account, self._delivery, limit, wait=True)
+
     async def _closing_asked(self) -> None:
         await self._closing.wait()
 
@@ -246,7 +241,7 @@ class Worker:
         """Return when everything accepted so far, metrics included, is settled."""
         self._pipeline.collect()
         mark = self._pipeline.queue.accepted
-        while (oldest := self._pipeline.queue.oldest()) is not None and oldest <= mark:
+        while self._has_waiting(mark):
             self._wake.set()
             await asyncio.sleep(_FLUSH_POLL_S)
         async with self._turn:
@@ -254,18 +249,48 @@ class Worker:
         if self._delivery is not None:
             await self._delivery.confirm()
 
+    def _has_waiting(self, mark: int) -> bool:
+        """Tell whether any of the first `mark` events is neither on its way nor settled."""
+        pipeline = self._pipeline
+        oldest = pipeline.queue.oldest()
+        return (oldest is not None and oldest <= mark) or bool(pipeline.held or pipeline.account.spooled)
+
     async def _finish(self, tasks: "list[asyncio.Task[None]]") -> None:
         """Deliver what there is and tell the final account, up to the deadline."""
-        connecting, pumping, ticking, _ = tasks
+        _, connecting, pumping, ticking, *spooling = tasks
         await cancel(ticking)
         self._pipeline.collect()
         self._pipeline.tell_suppressed()
         self._pipeline.queue.close()
         with contextlib.suppress(asyncio.TimeoutError):
-            async with asyncio.timeout(self._left_s() * (1 - _CLOSE_SHARE)):
+            async with asyncio.timeout(self._left_s() * self._bus_share()):
                 await self._flush()
                 await self._tell(final=True)
-        await cancel(connecting, pumping)
+        await cancel(connecting, pumping, *spooling)
+        self._store_rest()
+
+    def _bus_share(self) -> float:
+        """Return which part of the time for closing the bus gets."""
+        if self._spooling is None:
+            return 1 - _CLOSE_SHARE
+        is_away = not self.is_connected and self._pipeline.notices.last_problem
+        return _AWAY_CLOSE_SHARE if is_away else _SPOOLED_CLOSE_SHARE
+
+    def _store_rest(self) -> None:
+        """Put on disk what was not delivered; another process will send it."""
+        spool = self._pipeline.spool
+        if spool is None or self._spooling is None or self._connection is None:
+            return
+        self._spooling.store(self._connection.max_message_bytes, self._deadline)
+        left = self._pipeline.account.figures(final=True)
+        spool.save(msgspec.structs.replace(left, in_flight=0, dropped=_with_exit(left)))
+        spool.close()
 
     def _left_s(self) -> float:
         return max(0.0, (self._deadline or 0.0) - time.monotonic())
+
+
+def _with_exit(account: SourceAccount) -> dict[str, int]:
+    """Return what was dropped, with what is still in memory at the end."""
+    lost = account.dropped.get("exit", 0) + account.in_flight
+    return {**account.dropped, "exit": lost} if lost else account.dropped

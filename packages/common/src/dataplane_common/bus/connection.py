@@ -6,7 +6,7 @@ behind the caller's back and no error of the old session survives (docs/adr/0001
 """
 
 import asyncio
-import random
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._last_error = "no attempt yet"
         self._last_max_payload = _DEFAULT_MAX_PAYLOAD_BYTES
-        self.inbox = f"{config.inbox_prefix}.{random.getrandbits(88):022x}"
+        self.inbox = f"{config.inbox_prefix}.{secrets.token_hex(11)}"
         self.sessions = 0
 
     @property
