@@ -51,7 +51,7 @@ _COLUMNS = (
     "offset",
     "size",
     "lag",
-    "lag s",
+    "lag time",
     "time to loss",
     "abandoned",
     "last error",
@@ -148,11 +148,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.offset:,}",
         f"{row.size:,}",
         f"{row.lag_bytes:,}",
-        f"{row.lag_s:,.1f}",
+        _lag_time(row),
         duration(row.time_to_loss_s),
         f"{sum(row.abandoned_bytes.values()):,}",
         escape(row.last_error or "-"),
     )
+
+
+def _lag_time(row: Row) -> str:
+    if row.lag_bytes == 0:
+        return "-"
+    return f"{row.lag_s:.1f} s" if row.lag_s < 10 else duration(row.lag_s)  # noqa: PLR2004 - tenths matter below it
 
 
 def duration(seconds: float | None) -> str:
