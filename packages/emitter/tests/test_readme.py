@@ -1,6 +1,8 @@
 """The README's examples run as printed."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,16 @@ def test_the_spool_runs_as_printed(own_bus: Any, run_program: RunProgram, monkey
     monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
     assert run_program(_example("spool=")).stdout == "0\n"
     assert [event["message"] for event in own_bus.events("checkout")] == ["order paid"]
+
+
+def test_the_shell_examples_run_as_printed(own_bus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls of `dataplane-emit` end with 0, and their events are there."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    (script,) = re.findall(r"```sh\n(.*?)```", _README.read_text(), re.DOTALL)
+    subprocess.run(["/bin/sh", "-e", "-c", script], check=True, timeout=60, cwd=tmp_path)
+    assert [event["message"] for event in own_bus.events("backup")] == ["finished", "one event per line"]
+    assert [point["metric"]["value"] for point in own_bus.events("backup", "METRICS")] == [93.5]
 
 
 def test_the_metrics_run_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataplane_emitter import notice, process
+from dataplane_emitter import process
 from dataplane_emitter.handler import Handler
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.metrics import Counter, Gauge, Histogram
@@ -120,11 +120,11 @@ class Emitter:
         self.pipeline.queue.close()
         if self.pipeline.account.spooled:
             where = f"{self.pipeline.account.spooled} events wait in {self.config.spool.dir} for the next start"
-            notice.write_line(f"{self.config.service}: {where}")
+            self.pipeline.notices.say(where)
         lost = self.pipeline.queue.counts().dropped.get("exit", 0) + self.pipeline.account.in_flight
         if lost and not self._is_offline:
             why = self.pipeline.notices.last_problem or "the time was too short"
-            notice.write_line(f"{self.config.service}: {lost} events were not delivered at the end: {why}")
+            self.pipeline.notices.say(f"{lost} events were not delivered at the end: {why}")
 
     def stats(self) -> Stats:
         """Return the counts of this process so far."""

@@ -23,6 +23,10 @@ def write_line(text: str) -> None:
         pass
 
 
+def say_nothing(_text: str) -> None:
+    """Stand in for `write_line` where stderr is not ours."""
+
+
 class Notices:
     """Collects problems and drops, and says them together when a line is due."""
 
@@ -46,6 +50,10 @@ class Notices:
     def report(self, problem: str) -> None:
         """Remember a problem; the last one is said when a line is due."""
         self._problem = self.last_problem = mask_url(problem)
+
+    def say(self, text: str) -> None:
+        """Write a line now."""
+        self._write(f"{self._service}: {text}")
 
     def tick(self, waiting: int, acknowledged: int, dropped: Mapping[str, int]) -> None:
         """Write a line if there is news and the last line is a minute old, and one when the trouble is over."""

@@ -17,7 +17,7 @@ from dataplane_emitter.account import Account
 from dataplane_emitter.envelope import Envelope
 from dataplane_emitter.frames import Framer
 from dataplane_emitter.intake import Intake
-from dataplane_emitter.notice import Notices
+from dataplane_emitter.notice import Notices, say_nothing, write_line
 from dataplane_emitter.publish import Delivery
 from dataplane_emitter.queue import BoundedQueue, Entry
 from dataplane_emitter.registry import Registry
@@ -48,7 +48,7 @@ class Pipeline:
         self.intake = Intake(self.envelope, self.rules, self.queue, config.max_event_bytes, self.pid)
         self.account = Account(config, self.queue)
         self.framer = Framer(self.account, FrameEncoder(compress=config.compression == "zstd"))
-        self.notices = Notices(config.service)
+        self.notices = Notices(config.service, write_line if config.stderr else say_nothing)
         self.spool_framer = Framer(self.account, FrameEncoder(compress=config.compression == "zstd"))
         self.spool = Spool(config.spool, self.account.source, self.notices.report) if config.spool.dir else None
         self.ready: deque[Frame] = deque()

@@ -87,6 +87,7 @@ class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     `datasets` and `levels` go by logger name, the longest prefix wins. `fields` are put on every event; one that is
     callable is called for each. `labels` are put on every metric. `exit_timeout_s` bounds the flush at exit.
+    `stderr` says whether trouble is told there.
     """
 
     service: str
@@ -111,6 +112,7 @@ class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     compression: Literal["zstd", "none"] = "zstd"
     ledger_interval_s: float = 5.0
     exit_timeout_s: float = 2.0
+    stderr: bool = True
 
 
 def load(file: Path | str | None = None, **settings: Any) -> EmitterConfig:
