@@ -47,6 +47,7 @@ class TailedFile:
     split_limit: int | None = None
     last_error: str = ""
     is_retired: bool = False
+    is_polled: bool = False
 
     @property
     def key(self) -> FileKey:
@@ -139,7 +140,7 @@ class TailedFile:
         if record.offset != self.positions.resolved.offset:
             record.last_at = timestamp(time.time())
         record.offset, record.sequence, record.dropped = self.positions.resolved
-        record.size_seen = self.size_seen
+        record.size_seen, record.last_error = self.size_seen, self.last_error
         if self.is_retired:
             return record
         record.guard = guard_of(self.descriptor, record.offset).hex()

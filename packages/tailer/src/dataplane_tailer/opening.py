@@ -20,6 +20,7 @@ from dataplane_tailer.encoding import newline_of, resolve
 from dataplane_tailer.file import TailedFile, is_same
 from dataplane_tailer.identity import FileKey, head_of
 from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related
+from dataplane_tailer.mounts import is_heard
 from dataplane_tailer.multiline import cutter
 from dataplane_tailer.path_fields import fields_reader
 from dataplane_tailer.positions import Position, Positions
@@ -200,6 +201,7 @@ class Opener:
             cutter(entry, entry.multiline, encoding, newline_length=len(newline), max_bytes=limit),
             tally,
             replay_until=record.sent_limit,
+            is_polled=not is_heard(found.path),
         )
         file.rewind(self.state.boundaries(record.source))
         file.note_size(time.monotonic())

@@ -36,6 +36,8 @@ _CHECKPOINT_INTERVAL_S = 1.0
 _LEDGER_INTERVAL_S = 10.0
 #: Rescans that changes call for come no closer together than this.
 _RESCAN_PAUSE_S = 0.25
+#: While notifications come, everything is listed this many times less often.
+_HEARING_FACTOR = 6
 #: A file that could not be read is tried again after this.
 _RETRY_READ_S = 5.0
 #: How long the last account may take on the way out.
@@ -58,6 +60,7 @@ class Tailer:
     rescan_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     streams: list[Stream] = field(default_factory=list)
     next_config: TailerConfig | None = None
+    is_deaf: bool = True
 
     async def start(self) -> None:
         """Connect in the background and open what is there."""
@@ -114,6 +117,7 @@ class Tailer:
         except OSError as error:
             self._read_failed(file, error)
             return False
+        file.last_error = ""
         if moved:
             self.tracker.mark(file, 0.0)
         elif file.size_seen > file.offset and again_s is not None:
@@ -132,6 +136,7 @@ class Tailer:
 
     def _read_failed(self, file: TailedFile, error: OSError) -> None:
         file.last_error = error.strerror or str(error)
+        self.dirty.add(file)
         get_logger("read").error("file.unreadable", path=file.path, error=file.last_error)
         self.tracker.mark(file, _RETRY_READ_S)
 
@@ -142,11 +147,13 @@ class Tailer:
             ended = asyncio.Event()
             reviewer = asyncio.ensure_future(self._review_folders(watched, ended))
             try:
+                self.is_deaf = not watched
                 if watched:
                     async for changed in watch.changes(watched, ended):
                         self._note_changes(changed)
                 await ended.wait()
             except OSError as error:
+                self.is_deaf = True
                 get_logger("watch").warning("watch.unavailable", error=str(error), remedy="raise fs.inotify limits")
                 await ended.wait()
             finally:
@@ -166,10 +173,17 @@ class Tailer:
         self.wake.set()
 
     async def _rescan(self, stop: asyncio.Event) -> None:
+        """List the inputs when something came or went, and now and then; look at silent files in between."""
+        listed_s = time.monotonic()
         while not stop.is_set():
-            await wait_first(self.rescan_wanted, stop, timeout_s=self.config.delivery.rescan_ms / 1000)
-            self.rescan_wanted.clear()
-            self.tracker.rescan()
+            wanted = await wait_first(self.rescan_wanted, stop, timeout_s=self.config.delivery.rescan_ms / 1000)
+            rest_s = 0.0 if self.is_deaf else self.config.delivery.rescan_ms / 1000 * _HEARING_FACTOR
+            if wanted or time.monotonic() - listed_s >= rest_s:
+                self.rescan_wanted.clear()
+                self.tracker.rescan()
+                listed_s = time.monotonic()
+            else:
+                self.tracker.poll()
             self.wake.set()
             await asyncio.sleep(_RESCAN_PAUSE_S)
 

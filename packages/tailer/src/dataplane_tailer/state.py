@@ -61,6 +61,7 @@ class SourceRecord(msgspec.Struct):
     size_seen: int = 0
     packed_size: int = 0
     abandoned_bytes: dict[str, int] = {}
+    last_error: str = ""
     is_final: bool = False
 
 

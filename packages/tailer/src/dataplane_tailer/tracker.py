@@ -108,6 +108,12 @@ class Tracker:
             self._finish(file)
         self.opener.remember_start()
 
+    def poll(self) -> None:
+        """Look at those files again of which no notification comes: rotated ones, and those that nobody hears of."""
+        now_s = time.monotonic()
+        for file in [file for file in self.files.values() if file.is_polled or file.gone_at is not None]:
+            self._look_at(file, now_s)
+
     def _open(self, found: Found) -> None:
         known = self.files.get(found.key)
         if known is not None:
