@@ -95,3 +95,4 @@ def test_the_metrics_run_as_printed(own_bus: Any, run_program: RunProgram, monke
 def test_the_test_example_passes(run_program: RunProgram) -> None:
     """The example of a test is a test that passes."""
     run_program(_example("capture_events") + "\ntest_an_order_is_logged_and_counted()\n")
+    run_program(_example("faulty_bus") + "\ntest_orders_go_on_while_the_bus_is_stalled()\n")

@@ -1,11 +1,14 @@
 """The test helpers that ship with the emitter."""
 
 import doctest
+import time
 from collections.abc import Callable
 from typing import Any
 
-from dataplane_emitter import configure, testing
-from dataplane_emitter.testing import capture_events
+import pytest
+
+from dataplane_emitter import configure, faults, testing
+from dataplane_emitter.testing import capture_events, faulty_bus
 
 pytest_plugins = ["dataplane_emitter.pytest_plugin"]
 
@@ -40,9 +43,44 @@ def test_what_was_there_before_works_again_afterwards(bus: Any, make_emitter: Ca
 def test_the_examples_in_docstrings_run() -> None:
     """What the docstrings show is what happens."""
     assert doctest.testmod(testing).failed == 0
+    assert doctest.testmod(faults).failed == 0
 
 
 def test_the_fixture_captures(captured_events: testing.Captured) -> None:
     """The pytest fixture is `capture_events` around a test."""
     captured_events.emitter.processor()(None, "info", {"event": "x"})
     assert len(captured_events.events) == 1
+
+
+@pytest.mark.parametrize("fault", ["stall", "deny", "go_away"])
+def test_a_fault_hurts_nobody_and_ends(fault: str, wait_until: Callable[..., None]) -> None:
+    """Each fault can be switched on under an emitter at work, calls stay quick, and after it events arrive again."""
+    with faulty_bus() as bus:
+        emitter = configure(
+            service="shop",
+            servers=bus.url,
+            stderr=False,
+            linger_ms=10,
+            nats={"ping_interval_s": 0.3},
+            compression="none",
+        )
+        log = emitter.processor()
+        log(None, "info", {"event": "before"})
+        assert emitter.flush(10)
+        getattr(bus, fault)()
+        started = time.monotonic()
+        for _ in range(1_000):
+            log(None, "info", {"event": "meanwhile"})
+        assert time.monotonic() - started < 1
+        if fault == "deny":
+            wait_until(lambda: emitter.stats().dropped.get("denied") == 1_000)
+        else:
+            wait_until(lambda: not emitter.stats().is_connected)
+            assert not emitter.flush(0.1)
+        bus.recover()
+        log(None, "info", {"event": "after"})
+        if fault != "deny":
+            assert emitter.flush(20)
+            assert b"after" in bus.messages[-1].payload
+        emitter.close(1)
+        assert emitter.stats().accepted == 1_002

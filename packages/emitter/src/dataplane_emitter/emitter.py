@@ -17,6 +17,7 @@ from dataplane_emitter.metrics import Counter, Gauge, Histogram
 from dataplane_emitter.pipeline import Pipeline
 from dataplane_emitter.processor import Processor
 from dataplane_emitter.registry import Registry
+from dataplane_emitter.runtime import Runtime
 from dataplane_emitter.series import CounterSeries, GaugeSeries, HistogramSeries
 from dataplane_emitter.settings import EmitterConfig
 from dataplane_emitter.stats import Stats
@@ -42,6 +43,8 @@ class Emitter:
         self._is_closed = False
         self._is_offline = False
         self._timers: dict[tuple[Any, ...], Timer] = {}
+        if config.metrics.process:
+            Runtime(self._registry)
         self._begin()
         process.register(self)
         self._start()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import current_thread, get_ident, local
 from typing import Any
 
-from dataplane_emitter import encode
+from dataplane_emitter import encode, trace
 from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
 from dataplane_emitter.envelope import Envelope, RoutePair
 from dataplane_emitter.level import Level
@@ -111,8 +111,8 @@ class Intake:
         """
         if self._dynamic:
             self._add_dynamic(fields)
-        if "opentelemetry.trace" in sys.modules:
-            _add_trace(document)
+        if "opentelemetry.trace" in sys.modules and (span := trace.current()) is not None:
+            document["trace"], document["span"] = {"id": span[0]}, {"id": span[1]}
         if self._direct and self._is_simple(fields):
             route = routes.suspect if self._looks_for_secrets and _has_suspects(document, fields) else routes.direct
             document.update(fields)
@@ -163,11 +163,3 @@ def _has_suspects(document: dict[str, Any], fields: dict[str, Any]) -> bool:
     if "error" in document or is_suspect(document["message"]):
         return True
     return any([is_suspect(value) for value in fields.values() if type(value) is str])  # noqa: C419 - twice as fast
-
-
-def _add_trace(document: dict[str, Any]) -> None:
-    """Put the identifiers of OpenTelemetry's current span on the document, if there is a valid one."""
-    context = sys.modules["opentelemetry.trace"].get_current_span().get_span_context()
-    if context.is_valid:
-        document["trace"] = {"id": f"{context.trace_id:032x}"}
-        document["span"] = {"id": f"{context.span_id:016x}"}

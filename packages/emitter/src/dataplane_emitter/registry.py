@@ -119,10 +119,12 @@ class Registry:
                 "type": family.kind,
                 "unit": family.unit,
                 "interval_ms": interval_ms,
-                **values,
+                **{name: value for name, value in values.items() if name != "exemplar"},
             }
             labels = {**self._config.labels, **series.labels}
-            document = envelope.merge({"labels": labels}, {"@timestamp": at, "metric": metric}, route)
+            span = values.get("exemplar")
+            exemplar = {"trace": {"id": span[0]}, "span": {"id": span[1]}} if span else {}
+            document = envelope.merge({"labels": labels}, {"@timestamp": at, "metric": metric, **exemplar}, route)
             if not queue.try_put(ERROR, route, encode.encode(document)):
                 series.give_back(values)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from math import inf, isfinite
 from typing import Any
 
-from dataplane_emitter import buckets
+from dataplane_emitter import buckets, trace
 
 Labels = Mapping[str, str]
 Values = dict[str, Any]
@@ -107,9 +107,12 @@ class GaugeSeries(_Series):
 
 
 class HistogramSeries(_Series):
-    """Counts observations by bucket; a point has count, sum, least, greatest and the buckets that are not empty."""
+    """Counts observations by bucket; a point has count, sum, least, greatest and the buckets that are not empty.
 
-    __slots__ = ("_buckets", "_count", "_max", "_min", "_sum")
+    Its exemplar is the span in which the greatest was observed, where OpenTelemetry names one.
+    """
+
+    __slots__ = ("_buckets", "_count", "_exemplar", "_max", "_min", "_sum")
 
     def _empty(self) -> None:
         self._count = 0
@@ -117,6 +120,7 @@ class HistogramSeries(_Series):
         self._min = inf
         self._max = -inf
         self._buckets: dict[str, int] = {}
+        self._exemplar: tuple[str, str] | None = None
 
     def observe(self, value: float) -> None:
         """Count a value; what is no finite number is ignored."""
@@ -126,7 +130,10 @@ class HistogramSeries(_Series):
         except (TypeError, ValueError, OverflowError):
             return
         key = buckets.KEYS[buckets.index_of(value)]
+        span = trace.current() if value > self._max else None
         with self._lock:
+            if span is not None:
+                self._exemplar = span
             self._count += 1
             self._sum += value
             self._min = min(self._min, value)
@@ -147,6 +154,8 @@ class HistogramSeries(_Series):
                 "max": self._max,
                 "buckets": self._buckets,
             }
+            if self._exemplar is not None:
+                values["exemplar"] = self._exemplar
             self._empty()
         return values
 
@@ -155,6 +164,8 @@ class HistogramSeries(_Series):
         with self._lock:
             self._count += values["count"]
             self._sum += values["sum"]
+            if self._exemplar is None or values["max"] > self._max:
+                self._exemplar = values.get("exemplar", self._exemplar)
             self._min = min(self._min, values["min"])
             self._max = max(self._max, values["max"])
             for key, count in values["buckets"].items():

@@ -37,10 +37,11 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[metrics]`: how often points are sent, and how many series one metric may have."""
+    """`[metrics]`: how often points are sent, how many series one metric may have, whether `process_*` are measured."""
 
     interval_s: float = 10.0
     max_series: int = 1_000
+    process: bool = False
 
 
 class RedactConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -14,6 +14,9 @@ from dataplane_common.taxonomy import Signal
 from dataplane_emitter import process
 from dataplane_emitter.configure import configure
 from dataplane_emitter.emitter import Emitter
+from dataplane_emitter.faults import FaultyBus, faulty_bus
+
+__all__ = ["Captured", "FaultyBus", "capture_events", "faulty_bus"]
 
 
 class Captured:
