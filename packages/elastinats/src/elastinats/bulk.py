@@ -34,6 +34,10 @@ _ELASTICSEARCH = "elasticsearch"
 _ValueT = TypeVar("_ValueT")
 
 
+#: Data streams of re-sent events and the backing indices that they were looked up in.
+_Places = Mapping[str, list[str]]
+
+
 class _Doubt(NamedTuple):
     """An event that may be there already, and the backing indices where it would be."""
 
@@ -60,8 +64,11 @@ class Bulks:
     async def finish(self, parts: Sequence[Part]) -> None:
         """Return when every event of the parts is done, however long that takes."""
         left, attempt = list(parts), 0
-        while left := await self._without_known(left):
-            answer = await self._send(left)
+        while left:
+            left, places = await self._without_known(left)
+            answer = await self._send(left, places) if left else None
+            if answer is None:
+                continue
             wanted = request_verdict(answer.status)
             if wanted is RequestVerdict.SPLIT:
                 await self._split(left, answer)
@@ -77,9 +84,12 @@ class Bulks:
                 attempt = attempt + 1 if remaining == count else 0
                 await asyncio.sleep(_BACKOFF.delay_s(attempt))
 
-    async def _send(self, parts: Sequence[Part]) -> Answer:
+    async def _send(self, parts: Sequence[Part], places: _Places) -> Answer | None:
+        """Send when there is room; None if a rollover came in while this waited, so that nothing was sent."""
         body = b"".join([part.body for part in parts])
         async with self.limit:
+            if not await self._are_current(places):
+                return None
             answer = await self.index.bulk(body, sum(part.count for part in parts))
         self.counts.bulks[str(answer.status or "none")] += 1
         self.counts.bulk_bytes += len(body)
@@ -173,10 +183,10 @@ class Bulks:
         for letter in letters:
             await self.settler.dead(part.claim, 1, letter.reason.value)
 
-    async def _without_known(self, parts: Sequence[Part]) -> list[Part]:
-        """Settle those re-sent events that are there already, in any backing index, and return the rest."""
+    async def _without_known(self, parts: Sequence[Part]) -> tuple[list[Part], _Places]:
+        """Settle those re-sent events that are there already; return the rest, and which backing indices count."""
         if not any(part.resent for part in parts):
-            return list(parts)
+            return list(parts), {}
         result: list[Part] = []
         doubts: list[_Doubt] = []
         targets = {part.target for part in parts if part.resent}
@@ -188,7 +198,14 @@ class Bulks:
             else:
                 result.append(part)
         self.counts.looked_up += len(doubts)
-        return result + await self._settle_known(doubts)
+        return result + await self._settle_known(doubts), indices
+
+    async def _are_current(self, places: _Places) -> bool:
+        """Tell whether the backing indices are still those that were looked into; if nobody says so, they are not."""
+        try:
+            return all([await self.index.backing_indices(target) == indices for target, indices in places.items()])
+        except (Transient, Permanent):
+            return False
 
     async def _backing_indices(self, target: str) -> list[str]:
         return await self._until_answered(lambda: self.index.backing_indices(target))
