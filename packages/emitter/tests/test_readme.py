@@ -19,7 +19,7 @@ def _example(word: str) -> str:
 
 
 def test_there_are_examples() -> None:
-    """The README shows logging, structlog, dictConfig, secrets, limits, metrics and testing."""
+    """The README shows logging, structlog, dictConfig, loguru, secrets, limits, metrics and testing."""
     assert len(_EXAMPLES) >= 7
 
 
@@ -38,11 +38,11 @@ def test_the_ten_lines_run_as_printed(own_bus: Any, run_program: RunProgram, mon
     assert points["payment"]["metric"]["count"] == 1
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_the_other_ways_to_log_run_as_printed(
     own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Structlog and dictConfig bring the same event."""
+    """Structlog, dictConfig and loguru bring the same event."""
     monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
     run_program(_EXAMPLES[number])
     (event,) = own_bus.events("checkout")

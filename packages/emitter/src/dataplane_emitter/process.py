@@ -53,11 +53,16 @@ def set_on_new(callback: OnNew | None) -> OnNew | None:
 
 
 def close_at_end_of_child() -> None:
-    """Have emitters closed at the end of a `multiprocessing` child, which runs no `atexit` functions."""
-    process = sys.modules.get("multiprocessing.process")
-    util = sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, close_all, exitpriority=_LAST)
+    """Have emitters closed at the end of a child of `multiprocessing` or `billiard` (Celery's).
+
+    Such a child runs no `atexit` functions.
+    """
+    for package in ("multiprocessing", "billiard"):
+        process, util = sys.modules.get(f"{package}.process"), sys.modules.get(f"{package}.util")
+        if process is None or util is None:
+            continue
+        if type(process.current_process()).__name__ != "_MainProcess":
+            util.Finalize(None, close_all, exitpriority=_LAST)
 
 
 def close_all() -> None:

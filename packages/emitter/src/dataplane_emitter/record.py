@@ -78,7 +78,10 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any]:
     attributes = record.__dict__
     if len(attributes) <= _PLAIN_RECORD_SIZE:
         return {}
-    return {key: value for key, value in attributes.items() if key not in _STANDARD}
+    added = {key: value for key, value in attributes.items() if key not in _STANDARD}
+    if len(added) == 1 and type(added.get("extra")) is dict:  # loguru's way of handing its own extras on
+        return dict(added["extra"])
+    return added
 
 
 def accept_event(intake: Intake, state: ThreadState, logger: Any, method: str, event: Any, least: int) -> None:

@@ -35,6 +35,7 @@ class Runtime:
         self._memory = gauge("process_memory", "By")
         self._threads = gauge("process_threads", "1")
         self._files = gauge("process_open_files", "1")
+        self._cpu_s = 0.0
         self._gc: list[dict[str, int]] = []
         self._begin()
         registry.on_collect(self.read)
