@@ -21,29 +21,37 @@ class Group:
 
 
 def group_events(
-    events: list[bytes], lines: list[bytes], start: Position, target_bytes: int, newline_length: int = 1
+    events: list[bytes],
+    lines: list[bytes],
+    start: Position,
+    target_bytes: int,
+    newline_length: int = 1,
+    *,
+    is_one_each: bool = False,
 ) -> Iterator[Group]:
     """Yield the events in groups of at most `target_bytes`; `start` is the place before the first line.
 
-    `events` has for each line what was made of it: one event, several, or nothing where a filter dropped it.
+    `events` has for each line what was made of it: one event, several, or nothing where a filter dropped it;
+    `is_one_each` promises one, so that nothing has to be counted.
     """
-    if sum(map(len, events)) <= target_bytes:
-        yield _group(events, lines, start, newline_length)
-        return
-    begin, size = 0, 0
-    place = start
-    for index, event in enumerate(events):
-        if size and size + len(event) > target_bytes:
-            group = _group(events[begin:index], lines[begin:index], place, newline_length)
-            yield group
-            begin, size, place = index, 0, group.upto
-        size += len(event)
-    yield _group(events[begin:], lines[begin:], place, newline_length)
+    for begin, end in _slices(events, target_bytes):
+        payload = b"".join(events[begin:end])
+        count = end - begin if is_one_each else payload.count(b"\n")
+        dropped = 0 if is_one_each else events[begin:end].count(b"")
+        offset = start.offset + sum(map(len, lines[begin:end])) + (end - begin) * newline_length
+        upto = Position(offset, start.sequence + count, start.dropped + dropped)
+        yield Group(payload, start.offset, upto, count)
+        start = upto
 
 
-def _group(events: list[bytes], lines: list[bytes], start: Position, newline_length: int) -> Group:
-    payload = b"".join(events)
-    count = payload.count(b"\n")
-    end = start.offset + sum(map(len, lines)) + len(lines) * newline_length
-    upto = Position(end, start.sequence + count, start.dropped + events.count(b""))
-    return Group(payload, start.offset, upto, count)
+def _slices(events: list[bytes], target_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of slices whose bytes stay within the target; the first event of each always fits."""
+    begin, size = 0, sum(map(len, events))
+    if size > target_bytes:
+        size = 0
+        for index, event in enumerate(events):
+            if size and size + len(event) > target_bytes:
+                yield begin, index
+                begin, size = index, 0
+            size += len(event)
+    yield begin, len(events)

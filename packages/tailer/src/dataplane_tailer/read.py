@@ -58,6 +58,8 @@ def read_next(file: TailedFile, limit: int, flush: Flush = Flush.NOTHING) -> Lin
         Rewritten: the bytes before the offset are not what they were, or the file is shorter than the offset.
         OSError: the file cannot be read.
     """
+    if (lines := _usual_lines(file, limit)) is not None:
+        return lines
     data = _read_guarded(file, _chunk_bytes(file, limit))
     skipped = _newline_of_flushed(data, file.newline) if file.was_flushed else 0
     if skipped:
@@ -70,6 +72,15 @@ def read_next(file: TailedFile, limit: int, flush: Flush = Flush.NOTHING) -> Lin
     if file.boundaries:
         data = data[: _room_before_next_boundary(file)]
     return _cut(file, data, limit, flush)
+
+
+def _usual_lines(file: TailedFile, limit: int) -> Lines | None:
+    """Read what fills one frame, where lines are just lines; None where anything is special or nothing complete."""
+    if file.cut is not None or file.piece or file.was_flushed or file.boundaries:
+        return None
+    data = _read_guarded(file, min(file.read_bytes, _chunk_bytes(file, limit)))
+    lines = cut_lines(data, limit, file.newline)
+    return _lines(file, data, lines) if lines else None
 
 
 def _chunk_bytes(file: TailedFile, limit: int) -> int:

@@ -71,8 +71,10 @@ class Shipper:
         start = file.position
         events = file.render(chunk.lines, chunk.start, start.sequence + 1, timestamp(time.time()))
         target = min(TARGET_BYTES, self.publisher.connection.max_message_bytes)
-        groups = list(group_events(events, chunk.lines, start, target, len(file.newline)))
+        is_one_each = file.cut is None and not file.entry.filters
+        groups = list(group_events(events, chunk.lines, start, target, len(file.newline), is_one_each=is_one_each))
         file.advance(groups[-1].upto, chunk.tail)
+        file.fit_reads(file.offset - chunk.start, sum(len(group.payload) for group in groups), target)
         positions = file.positions
         for group in groups:
             if file.positions is not positions:
