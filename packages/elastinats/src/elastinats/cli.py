@@ -66,11 +66,17 @@ def run(
     """Index what arrives until stopped; a server that is away is waited for.
 
     SIGTERM stops pulling, finishes what is in flight for up to ten seconds and hands the rest back.
+    SIGHUP reads routes and secrets again.
     """
-    loaded = _load(config, nats, elasticsearch, name=name, listen=listen, single_node=single_node)
-    feeds(loaded)
+
+    def load() -> SinkConfig:
+        read = _load(config, nats, elasticsearch, name=name, listen=listen, single_node=single_node)
+        feeds(read)
+        return read
+
+    loaded, reload_wanted = load(), asyncio.Event()
     configure_logging(verbose=verbose)
-    raise typer.Exit(run_service(lambda stop: serve(loaded, stop)))
+    raise typer.Exit(run_service(lambda stop: serve(loaded, stop, reload_wanted, load), on_reload=reload_wanted.set))
 
 
 @app.command(epilog="Example: [bold]elastinats setup --config elastinats.toml[/]")

@@ -5,13 +5,14 @@ received = indexed + duplicate + failure_store + dead_lettered + returned + in_f
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from elastinats.backlog import Backlog
 from elastinats.limit import Limit
 
 _BULK_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -47,6 +48,7 @@ class Metrics(Collector):
     def __init__(self, counts: Counts, limit: Limit) -> None:
         self._counts = counts
         self._limit = limit
+        self.backlogs: dict[str, Backlog] = {}
         self.registry = CollectorRegistry()
         self.bulk_seconds = Histogram(
             "elastinats_bulk_seconds", "How long bulk requests took", buckets=_BULK_SECONDS, registry=self.registry
@@ -75,6 +77,20 @@ class Metrics(Collector):
         yield GaugeMetricFamily("elastinats_in_flight_events", "Events received and not done", value=counts.in_flight)
         yield GaugeMetricFamily("elastinats_allowed_bulks", "Bulk requests allowed at once", value=self._limit.allowed)
         yield GaugeMetricFamily("elastinats_running_bulks", "Bulk requests on their way", value=self._limit.in_use)
+        yield from self._collect_backlogs()
+
+    def _collect_backlogs(self) -> Iterator[Metric]:
+        told: tuple[tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str, Callable[[Backlog], float]], ...] = (
+            (GaugeMetricFamily, "waiting_messages", "Messages that are not settled", lambda each: each.waiting),
+            (GaugeMetricFamily, "lag_seconds", "Age of the oldest unsettled message", lambda each: each.lag_s),
+            (GaugeMetricFamily, "retention_seconds", "Time until the first is deleted", lambda each: each.retention_s),
+            (CounterMetricFamily, "expired_unread_messages", "Messages deleted unread", lambda each: each.expired),
+        )
+        for family, name, text, value in told:
+            made = family(f"elastinats_{name}", text, labels=["consumer"])
+            for consumer, backlog in sorted(self.backlogs.items()):
+                made.add_metric([consumer], value(backlog))
+            yield made
 
 
 def _labelled(name: str, text: str, label: str, values: Counter[str]) -> CounterMetricFamily:

@@ -18,7 +18,7 @@ from elastinats.bulk import Bulks
 from elastinats.dead_letter import DeadLetters, Letter, Reason
 from elastinats.decode import ORIGIN, Limits, carrier, decode, origin
 from elastinats.part import Claim, Part
-from elastinats.routes import Place, place
+from elastinats.routes import Feed, Place, place
 from elastinats.settle import Settler
 
 #: How long a step waits for messages when there is no batch to send; a stop is noticed within it.
@@ -68,6 +68,11 @@ class Lane:
                 self.batch.add(part, time.monotonic())
         if self.batch.due_in_s(time.monotonic()) == 0.0:
             await self._send()
+
+    def reroute(self, feed: Feed) -> None:
+        """Follow a changed route from the next message on."""
+        self.target = feed.target
+        self._places.clear()
 
     def hold(self) -> None:
         """While the lane is stalled, take what arrived into its claims, so that it is kept alive; ask for no more."""

@@ -7,13 +7,16 @@ never a reason to end; a stop hands back what could not be finished.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
+from msgspec.structs import replace
+
+from dataplane_common import notify
 from dataplane_common.bus import Connection, Publisher, PullConsumer, ensure_streams
-from dataplane_common.errors import ExitCode, Permanent, Transient
+from dataplane_common.errors import ConfigError, ExitCode, Permanent, Transient
 from dataplane_common.lifecycle import cancel, wait_first
 from dataplane_common.retry import Backoff
 from dataplane_common.telemetry import TelemetryServer, get_logger
+from elastinats.backlog import watch
 from elastinats.batch import Batch
 from elastinats.bulk import Bulks
 from elastinats.config import SinkConfig
@@ -22,6 +25,7 @@ from elastinats.dead_letter import DeadLetters
 from elastinats.decode import Limits
 from elastinats.health import Health
 from elastinats.index import Index
+from elastinats.lanes import Lanes
 from elastinats.limit import Limit
 from elastinats.pipeline import Lane
 from elastinats.routes import Feed, feeds
@@ -51,6 +55,11 @@ class Sink:
         self.connection = Connection(config.nats, name=config.name, report=self._note_bus)
         self.publisher = Publisher(self.connection, report=self._note_letter)
         self.dead_letters = DeadLetters(self.connection, self.publisher)
+        self.bulks = Bulks(
+            self.index, self.limit, self.settler, self.dead_letters, self.counts, self.metrics, self.health,
+            config.max_decoded_bytes, time.time,
+        )  # fmt: skip
+        self.lanes = Lanes(self._lane)
         self.is_prepared = False
 
     def not_ready(self) -> list[str]:
@@ -74,15 +83,22 @@ class Sink:
         if self.config.elasticsearch.setup:
             await self._until_done("elasticsearch", self._put_templates, stop)
 
-    def lanes(self) -> list[Lane]:
-        """Return a lane for each feed; none of them runs yet."""
-        bulks = Bulks(
-            self.index, self.limit, self.settler, self.dead_letters, self.counts, self.metrics, self.health,
-            self.config.max_decoded_bytes, time.time,
-        )  # fmt: skip
-        return [self._lane(feed, bulks) for feed in self.feeds]
+    async def reload(self, config: SinkConfig) -> None:
+        """Take over another configuration's routes and read the secrets again; the rest takes a restart.
 
-    async def keep_alive(self, lanes: list[Lane]) -> None:
+        Raises:
+            ConfigError: routes that cannot be, or a secret that cannot be read; nothing is changed then.
+        """
+        wanted = feeds(config)
+        self.index.sign_anew()
+        if (kept := replace(config, routes=self.config.routes)) != self.config:
+            changed = [name for name in kept.__struct_fields__ if getattr(kept, name) != getattr(self.config, name)]
+            _log.warning("configuration.restart_needed", key=", ".join(changed))
+        self.config, self.feeds = replace(self.config, routes=config.routes), wanted
+        await self.lanes.apply(wanted)
+        _log.info("configuration.reloaded", routes=[route.name for route in config.routes])
+
+    async def keep_alive(self) -> None:
         """Give signs of life for what takes long, until cancelled."""
         interval_s = self.config.ack_wait_s / _SIGNS_OF_LIFE
         due = time.monotonic() + interval_s
@@ -90,7 +106,7 @@ class Sink:
             await asyncio.sleep(min(_TICK_S, interval_s))
             await self.settler.answer_late()
             if time.monotonic() >= due:
-                for lane in lanes:
+                for lane in self.lanes:
                     lane.hold()
                 await self.settler.keep_alive()
                 due = time.monotonic() + interval_s
@@ -101,13 +117,13 @@ class Sink:
         await self.connection.close()
         await self.index.close()
 
-    def _lane(self, feed: Feed, bulks: Bulks) -> Lane:
+    def _lane(self, feed: Feed) -> Lane:
         consumer = PullConsumer(self.connection, consumer_config(self.config, feed), report=self._note_bus)
         return Lane(
             consumer,
             feed.target,
             Batch(self.config.batch),
-            bulks,
+            self.bulks,
             self.settler,
             self.dead_letters,
             Limits(self.config.max_decoded_bytes, self.config.batch.max_bytes),
@@ -142,18 +158,27 @@ class Sink:
         _log.warning("dead_letter.delayed", error=text)
 
 
-async def serve(config: SinkConfig, stop: asyncio.Event) -> int:
-    """Run the sink until `stop`, then drain it; return the exit code."""
+async def serve(
+    config: SinkConfig, stop: asyncio.Event, reload_wanted: asyncio.Event, load: Callable[[], SinkConfig]
+) -> int:
+    """Run the sink until `stop`, then drain it; return the exit code.
+
+    Each time `reload_wanted` is set, `load` reads the configuration again.
+    """
     sink = Sink(config)
     telemetry = None
     if config.telemetry.listen is not None:
         telemetry = TelemetryServer(config.telemetry.listen, sink.not_ready, sink.metrics.registry)
         telemetry.start()
+    beside = [asyncio.ensure_future(_tell_manager(stop))]
     try:
         _log.info("sink.started", name=config.name, routes=[route.name for route in config.routes])
         await sink.prepare(stop)
+        notify.ready(f"{len(sink.feeds)} consumers")
+        beside.append(asyncio.ensure_future(_reload(sink, reload_wanted, load)))
         return int(await flow(sink, stop))
     finally:
+        await cancel(*beside)
         await sink.close()
         if telemetry is not None:
             telemetry.close()
@@ -161,19 +186,19 @@ async def serve(config: SinkConfig, stop: asyncio.Event) -> int:
 
 async def flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
     """Run the lanes of a prepared sink until `stop`, then drain them; what cannot be finished in time is given back."""
-    lanes = [] if stop.is_set() else sink.lanes()
-    for lane in lanes:
-        await lane.consumer.start()
+    if not stop.is_set():
+        await sink.lanes.apply(sink.feeds)
     sink.is_prepared = True
-    alive = asyncio.create_task(sink.keep_alive(lanes))
-    tasks = [asyncio.create_task(lane.run(stop)) for lane in lanes]
+    beside = [
+        asyncio.create_task(sink.keep_alive()),
+        asyncio.create_task(watch(sink.connection, lambda: sink.feeds, sink.metrics.backlogs, time.time)),
+    ]
     try:
-        await _until_stopped(tasks, stop)
-        finished = await _drain(tasks, sink.config.stop.grace_s)
+        await sink.lanes.until_stopped(stop)
+        finished = await sink.lanes.drain(sink.config.stop.grace_s)
     finally:
-        await cancel(alive, *tasks)
-        unclaimed = [delivery for lane in lanes for delivery in await lane.close()]
-        returned = await sink.settler.give_back(unclaimed)
+        await cancel(*beside)
+        returned = await sink.settler.give_back(await sink.lanes.close())
     _log.info(
         "sink.stopped",
         received=sink.counts.received,
@@ -185,23 +210,25 @@ async def flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
     return ExitCode.CLEAN if finished else ExitCode.GRACE_EXCEEDED
 
 
-async def _until_stopped(tasks: list["asyncio.Task[None]"], stop: asyncio.Event) -> None:
-    """Return when asked to stop; a lane that fails ends the process with its error."""
-    waiter = asyncio.create_task(stop.wait())
+async def _reload(sink: Sink, wanted: asyncio.Event, load: Callable[[], SinkConfig]) -> None:
+    """Read the configuration again when asked to; one that cannot be used changes nothing."""
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        try:
+            notify.reloading()
+            await sink.reload(load())
+        except ConfigError as error:
+            _log.error("configuration.refused", error=str(error))
+        notify.ready()
+
+
+async def _tell_manager(stop: asyncio.Event) -> None:
+    """Give signs of life until cancelled, after the end of the drain, and say when the drain begins."""
+    alive = asyncio.ensure_future(notify.keep_alive(asyncio.Event()))
     try:
-        done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {waiter}:
-            task.result()
+        await stop.wait()
+        notify.stopping("draining")
+        await alive
     finally:
-        waiter.cancel()
-        with suppress(asyncio.CancelledError):
-            await waiter
-
-
-async def _drain(tasks: list["asyncio.Task[None]"], grace_s: float) -> bool:
-    if not tasks:
-        return True
-    done, pending = await asyncio.wait(tasks, timeout=grace_s)
-    for task in done:
-        task.result()
-    return not pending
+        await cancel(alive)
