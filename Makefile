@@ -77,6 +77,14 @@ build: $(SYNCED) ## Build the wheels of all packages into dist
 bench-tailer: $(SYNCED) ## Measure the tailer: 1 GiB to an acknowledged stream, limits beside
 	@$(BIN)/python bench/tailer.py
 
+.PHONY: bench-emitter
+bench-emitter: $(SYNCED) ## Measure a log call and a counter, the bus there, frozen and away, nine others beside
+	@$(BIN)/python bench/emitter.py
+
+.PHONY: bench-sink
+bench-sink: $(SYNCED) ## Measure the sink: 1 M events into Elasticsearch, ready bulk bodies over bare connections beside
+	@$(BIN)/python bench/sink.py
+
 .PHONY: clean
 clean: ## Stop the stack and remove what the project made here: stack, environment, caches
 	@if [ -x $(BIN)/dataplane ]; then $(BIN)/dataplane clean --yes; fi

