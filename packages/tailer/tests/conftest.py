@@ -51,6 +51,21 @@ async def _make_streams(url: str) -> None:
     await connection.close()
 
 
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that one test may stop, freeze and start again."""
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    asyncio.run(_make_streams(server.url))
+    yield server
+    server.clear()
+
+
+def _content(event: dict[str, Any]) -> tuple[Any, ...]:
+    """What must be the same wherever an id comes again; times of arrival may differ."""
+    return tuple(event.get(key) for key in ("message", "tags", "log", "event", "dp"))
+
+
 class Lab:
     """What one test works with."""
 
@@ -138,7 +153,7 @@ class Lab:
                 for delivery in deliveries:
                     for line in decode_payload(delivery.data, delivery.headers).splitlines():
                         event = msgspec.json.decode(line)
-                        assert found.setdefault(event["_id"], event)["message"] == event["message"]
+                        assert _content(found.setdefault(event["_id"], event)) == _content(event)
         return list(found.values())
 
     @asynccontextmanager
@@ -158,9 +173,13 @@ class Lab:
         """Return the messages of exactly `count` events; one more would fail the test that counts on."""
         return [event["message"] for event in await self.events(count)]
 
+    async def everything(self) -> list[dict[str, Any]]:
+        """Return all events of the dataset that the stream holds, repeats by id left out."""
+        return await self._read(f"logs.test.{self.dataset}.>", "LOGS", None)
+
     async def count(self) -> int:
         """Return how many events of the dataset the stream holds, repeats by id left out."""
-        return len(await self._read(f"logs.test.{self.dataset}.>", "LOGS", None))
+        return len(await self.everything())
 
     async def ledger(self, source: str) -> dict[str, Any]:
         """Return the final account of a source."""

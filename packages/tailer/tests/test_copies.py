@@ -202,3 +202,31 @@ def test_a_deleted_file_is_held_only_within_the_policy(lab, run):
         assert ledger["abandoned_bytes"] == {"deleted_unread": (50 - shipped) * 1001}
 
     run(work())
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["copy inside the pattern", "copy outside the pattern"])
+@pytest.mark.parametrize("filler", ["", "x" * 3000], ids=["small", "large"])
+@pytest.mark.parametrize("is_checkpointed", [True, False], ids=["after a checkpoint", "before a checkpoint"])
+def test_copytruncate_while_stopped(lab, run, inside, filler, is_checkpointed):
+    """A copy made while nobody looked goes on under its original's source, whatever the checkpoint had seen."""
+
+    async def work():
+        config = lab.config(paths=[str(lab.folder / "app.log*") if inside else str(lab.log)])
+        lab.append("")
+        async with lab.tailer(config, without_checkpoints=not is_checkpointed) as tailer:
+            await lab.until(lambda: tailer.tracker.files)
+            lab.append(f"one{filler}\n")
+            await lab.messages(1)
+        lab.append("two\n")
+        shutil.copy(lab.log, lab.folder / "app.log.1")
+        os.truncate(lab.log, 0)
+        lab.append("three\n")
+        async with lab.tailer(config):
+            events = await lab.events(3)
+            await asyncio.sleep(0.2)
+        assert sorted(event["message"] for event in events) == [f"one{filler}", "three", "two"]
+        assert await lab.count() == 3
+        source = {event["message"]: event["dp"]["source"] for event in events}
+        assert source["two"] == source[f"one{filler}"] != source["three"]
+
+    run(work())

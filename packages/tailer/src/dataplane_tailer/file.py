@@ -7,11 +7,12 @@ Flows in: what the state remembers and what the disk holds. Flows out: a positio
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dataplane_common.event import timestamp
 from dataplane_tailer.config import InputConfig
-from dataplane_tailer.identity import GUARD_BYTES, FileKey, Head, guard_of, has_head, head_of
+from dataplane_tailer.identity import GUARD_BYTES, HEAD_BYTES, FileKey, guard_of, has_head, head_of, mark_of
 from dataplane_tailer.multiline import Cut
 from dataplane_tailer.positions import Position, Positions
 from dataplane_tailer.render import Origin, Render, Tally
@@ -20,11 +21,16 @@ from dataplane_tailer.state import Boundary, SourceRecord
 #: A frame is aimed at a little below its target, so that it is seldom cut in two.
 _FILL = 0.96
 _LEAST_READ_BYTES = 16 * 1024
+#: So many places of a file are remembered; beyond that, every second one of the older half is dropped.
+_MARKS = 32
 
 
 @dataclass(slots=True, eq=False)
 class TailedFile:
-    """An open file. Times are monotonic seconds; `gone_at` is set when its path no longer leads to it."""
+    """An open file. Times are monotonic seconds; `gone_at` is set when its path no longer leads to it.
+
+    `whole_size` is its size when it last was whole, that is, still held all that was read of it.
+    """
 
     descriptor: int
     record: SourceRecord
@@ -48,6 +54,9 @@ class TailedFile:
     size_seen: int = 0
     grown_at: float = 0.0
     gone_at: float | None = None
+    whole_size: int = 0
+    is_whole: bool = True
+    shrunk_at: float | None = None
     split_limit: int | None = None
     last_error: str = ""
     is_retired: bool = False
@@ -81,8 +90,12 @@ class TailedFile:
     def note_size(self, now_s: float) -> int:
         """Look at the size, remember when it last changed, and return it."""
         size = self.size()
-        if size != self.size_seen:
-            self.size_seen, self.grown_at = size, now_s
+        if size != self.size_seen or not self.is_whole:
+            if size != self.size_seen:
+                self.size_seen, self.grown_at = size, now_s
+            self.is_whole = self.is_intact()
+            if self.is_whole:
+                self.whole_size, self.shrunk_at = size, None
         return size
 
     @property
@@ -94,6 +107,11 @@ class TailedFile:
         """Move behind what was read; `tail` is the last bytes of it."""
         self.guard = (self.guard + tail)[-GUARD_BYTES:]
         self.offset, self.sequence, self.dropped = to
+        marks = self.record.marks
+        if not marks or self.offset > marks[-1][0]:
+            marks.append(mark_of(self.offset, self.guard))
+        if len(marks) > _MARKS:
+            del marks[1 : _MARKS // 2 : 2]
 
     def pass_boundary(self, boundary: Boundary) -> None:
         """Take over what a boundary that was just passed says about the bytes behind it."""
@@ -104,9 +122,9 @@ class TailedFile:
 
     def rewind(self, boundaries: Iterable[Boundary]) -> None:
         """Go back to the checkpoint: all behind it is read and sent again, acknowledgements on their way are void."""
-        self.positions = Positions(self.positions.resolved)
+        self.positions = Positions(self.positions.resolved, self.positions.guard)
         self.offset, self.sequence, self.dropped = self.positions.resolved
-        self.guard = guard_of(self.descriptor, self.offset)
+        self.guard = self.positions.guard
         self._enter(boundaries)
 
     def _enter(self, boundaries: Iterable[Boundary]) -> None:
@@ -120,7 +138,9 @@ class TailedFile:
 
     def is_intact(self) -> bool:
         """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""
-        return self.size() >= self.offset and guard_of(self.descriptor, self.offset).endswith(self.guard)
+        if self.size() < self.offset or not guard_of(self.descriptor, self.offset).endswith(self.guard):
+            return False
+        return self.offset >= self.record.head_length or has_head(self.descriptor, self.record.head)
 
     def move_to(self, descriptor: int, key: FileKey, path: str) -> None:
         """Go on in another file that holds the same content."""
@@ -152,12 +172,19 @@ class TailedFile:
             record.last_at = timestamp(time.time())
         record.offset, record.sequence, record.dropped = self.positions.resolved
         record.size_seen, record.last_error = self.size_seen, self.last_error
-        if self.is_retired:
-            return record
-        record.guard = guard_of(self.descriptor, record.offset).hex()
-        if record.head_length < (head := head_of(self.descriptor)).length:
-            record.head_length, record.head_digest = head
+        record.guard = self.positions.guard.hex()
+        self.grow_head()
         return record
+
+    def grow_head(self) -> None:
+        """Hash more of the file's head while it is small, but never that of a file that was written anew."""
+        record = self.record
+        if self.is_retired or record.head_length >= HEAD_BYTES:
+            return
+        with suppress(OSError):  # whoever reads the file next hears of it
+            head = head_of(self.descriptor)
+            if head.length > record.head_length and has_head(self.descriptor, record.head) and self.is_intact():
+                record.head_length, record.head_digest = head
 
     def close(self) -> None:
         """Let the file go."""
@@ -169,6 +196,6 @@ def is_same(descriptor: int, record: SourceRecord) -> bool:
     """Tell whether an open file still is the generation of a record: same head, same bytes at the checkpoint."""
     if os.fstat(descriptor).st_size < record.offset:
         return False
-    if not has_head(descriptor, Head(record.head_length, record.head_digest)):
+    if not has_head(descriptor, record.head):
         return False
     return guard_of(descriptor, record.offset).hex() == record.guard

@@ -50,6 +50,11 @@ def guard_of(descriptor: int, offset: int) -> bytes:
     return os.pread(descriptor, length, offset - length)
 
 
+def mark_of(offset: int, guard: bytes) -> tuple[int, str]:
+    """Return a place and the hash of what lies just before it."""
+    return offset, digest(guard)
+
+
 def digest(data: bytes) -> str:
     """Return a short hash: 16 hexadecimal digits of BLAKE2b (RFC 7693)."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dataplane_tailer.identity import HEAD_BYTES, guard_of
+from dataplane_tailer.identity import HEAD_BYTES, Head, guard_of, has_head, mark_of
 from dataplane_tailer.state import SourceRecord
 
 #: A copy is compared with its original at so many places, so that the cost does not grow with the file.
@@ -17,6 +17,7 @@ _SAMPLES = 16
 _SAMPLE_BYTES = 4096
 #: From so much equal content on, two files are the same log; below it they may just begin alike.
 SURE_BYTES = HEAD_BYTES
+_ANY_HEAD = Head(0, "")
 
 
 @dataclass(slots=True)
@@ -60,11 +61,20 @@ class Lineage:
         yield from reversed(found)
 
 
-def continues(descriptor: int, offset: int, guard: bytes) -> bool:
+def continues(descriptor: int, offset: int, guard: bytes, head: Head = _ANY_HEAD) -> bool:
     """Tell whether a file holds what was read up to `offset`: it is long enough and has the same bytes there."""
-    if os.fstat(descriptor).st_size < offset:
+    if os.fstat(descriptor).st_size < offset or not has_head(descriptor, head):
         return False
     return guard_of(descriptor, offset)[-len(guard) :] == guard if guard else True
+
+
+def is_shipped(descriptor: int, record: SourceRecord, offset: int) -> bool:
+    """Tell whether a file is a copy of a generation that ends before `offset`: there is nothing new in it."""
+    size = os.fstat(descriptor).st_size
+    marks = [mark for mark in record.marks if mark[0] <= size]
+    if not 0 < size <= offset or not marks or not has_head(descriptor, record.head):
+        return False
+    return mark_of(marks[-1][0], guard_of(descriptor, marks[-1][0])) == marks[-1]
 
 
 def is_copy(descriptor: int, original: int) -> bool:

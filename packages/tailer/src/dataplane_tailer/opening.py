@@ -6,7 +6,7 @@ before its first event is published, and content that was shipped under one name
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from dataplane_tailer.content import is_compressed, open_content
 from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.encoding import newline_of, resolve
 from dataplane_tailer.file import TailedFile, is_same
-from dataplane_tailer.identity import FileKey, head_of
-from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related
+from dataplane_tailer.identity import FileKey, guard_of, head_of
+from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related, is_shipped
 from dataplane_tailer.mounts import is_heard
 from dataplane_tailer.multiline import cutter
 from dataplane_tailer.path_fields import fields_reader
@@ -58,6 +58,15 @@ class Opener:
         """Where compressed files are unpacked."""
         return self.config.state_dir / "spool"
 
+    def content_of(self, path: str) -> int:
+        """Return a descriptor of a file's text.
+
+        Raises:
+            OSError: it cannot be opened.
+            Transient: its compressed form is not complete.
+        """
+        return open_content(path, self.spool)
+
     def remember(self, record: SourceRecord) -> None:
         """Keep a source of an earlier run, or one that is finished, so that it is known again."""
         key = FileKey(record.device, record.inode)
@@ -77,18 +86,24 @@ class Opener:
         try:
             descriptor = open_content(found.path, self.spool)
         except OSError as error:
-            self._refuse(found.path, error)
+            self.refuse(found.path, error)
             return None
         except Transient as error:
             self.log.warning("file.incomplete", error=str(error))
             return None
         self.refused.pop(found.path, None)
-        opened = self._source_of(descriptor, found)
+        try:
+            source = self._source_of(descriptor, found)
+            opened = self._start(descriptor, found, source) if isinstance(source, SourceRecord) else source
+        except OSError as error:
+            os.close(descriptor)
+            self.refuse(found.path, error)
+            return None
         if opened is None:
             os.close(descriptor)
-            return None
-        self._held_since.pop(found.key, None)
-        return opened if isinstance(opened, Moved) else self._start(descriptor, found, opened)
+        else:
+            self._held_since.pop(found.key, None)
+        return opened
 
     def start_anew(self, descriptor: int, found: Found) -> TailedFile:
         """Start a new source on an open file, whatever was known of it."""
@@ -96,11 +111,20 @@ class Opener:
 
     def go_on(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
         """Go on with a remembered source on an open file that was found to be it."""
-        self._remembered.pop(FileKey(record.device, record.inode), None)
         return self._start(descriptor, found, self._take_over(record, found))
 
-    def find_continuation(self, path: str, offset: int, guard: bytes, taken: set[FileKey]) -> tuple[str, int] | None:
-        """Return (path, descriptor) of the file beside `path` that holds what was read of it up to `offset`."""
+    def _forget(self, record: SourceRecord) -> None:
+        """A source that is open again is no longer merely remembered."""
+        key = FileKey(record.device, record.inode)
+        others = [other for other in self._remembered.pop(key, []) if other is not record]
+        if others:
+            self._remembered[key] = others
+
+    def find_continuation(
+        self, record: SourceRecord, offset: int, guard: bytes, taken: Container[FileKey]
+    ) -> tuple[str, FileKey, int] | None:
+        """Return (path, key, descriptor) of the file beside a source's that holds what was read up to `offset`."""
+        path = record.path
         for key, beside in sorted(siblings(path).items(), key=lambda item: item[1]):
             if key in taken or not is_related(beside, path):
                 continue
@@ -108,12 +132,24 @@ class Opener:
                 descriptor = open_content(beside, self.spool)
             except (OSError, Transient):
                 continue
-            if offset and continues(descriptor, offset, guard):
-                return beside, descriptor
+            if (offset or record.head_length) and continues(descriptor, offset, guard, record.head):
+                return beside, key, descriptor
             os.close(descriptor)
         return None
 
-    def _refuse(self, path: str, error: OSError) -> None:
+    def forgive(self) -> None:
+        """Drop what was refused and is no longer there."""
+        for path in [path for path in self.refused if not os.path.lexists(path)]:
+            del self.refused[path]
+
+    def refuse(self, path: str, error: OSError | Transient) -> None:
+        """Note that a file may not be read, and say so once."""
+        if path in self.refused:
+            return
+        if isinstance(error, Transient):
+            self.refused[path] = str(error)
+            self.log.warning("file.incomplete", error=str(error))
+            return
         self.refused[path] = error.strerror or str(error)
         self.log.warning("file.refused", path=path, error=error.strerror, remedy="let the tailer's user read it")
 
@@ -128,45 +164,65 @@ class Opener:
             if live is None:
                 if self._is_continuation(descriptor, found, candidate):
                     return self._take_over(candidate, found)
-            elif not live.is_intact():
-                if continues(descriptor, live.offset, live.guard):
-                    return Moved(live, descriptor)
-            elif self._is_held(descriptor, found, live):
+            elif live.is_intact():
+                if self._is_held(descriptor, found, live):
+                    return None
+                continue
+            elif continues(descriptor, live.offset, live.guard):
+                return Moved(live, descriptor)
+            offset = candidate.offset if live is None else live.offset
+            if is_related(found.path, candidate.log_path) and is_shipped(descriptor, candidate, offset):
                 return None
         return self._new_record(descriptor, found)
 
     def _by_inode(self, descriptor: int, found: Found) -> SourceRecord | None:
-        """Go on where this very file was left; under another dataset as a new source."""
-        for record in self._remembered.pop(found.key, []):
+        """Go on where this very file was left; under another dataset as a new source. Others may be found in a copy."""
+        for record in reversed(self._remembered.get(found.key, [])):
             if not is_same(descriptor, record):
-                record.is_final = True
-                self.state.save([record])
-            elif record.dataset == found.entry.dataset:
+                continue
+            if record.dataset == found.entry.dataset:
                 return self._take_over(record, found)
-            else:
-                record.is_final = True
-                self.state.save([record])
-                fresh = self._new_record(descriptor, found)
-                fresh.offset, fresh.guard = record.offset, record.guard
-                return fresh
+            self._forget(record)
+            record.is_final = True
+            self.state.save([record])
+            fresh = self._new_record(descriptor, found)
+            fresh.offset, fresh.guard = record.offset, record.guard
+            return fresh
         return None
 
     def _is_continuation(self, descriptor: int, found: Found, record: SourceRecord) -> bool:
-        if not continues(descriptor, record.offset, bytes.fromhex(record.guard)):
+        if not continues(descriptor, record.offset, bytes.fromhex(record.guard)) or self._is_beside(found, record):
             return False
         if record.is_final and not is_compressed(found.path):
             return record.offset >= SURE_BYTES
         return record.offset >= SURE_BYTES or is_related(found.path, record.path)
+
+    def _is_beside(self, found: Found, record: SourceRecord) -> bool:
+        """Tell whether the very file of a source lies where a rename would have put it; then no copy is needed."""
+        key = FileKey(record.device, record.inode)
+        path = None if record.is_final or key == found.key else siblings(record.path).get(key)
+        if path is None or is_compressed(path):
+            return False
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return is_same(descriptor, record)
+        finally:
+            os.close(descriptor)
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
         """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only."""
         if found.path == original.record.log_path or not is_copy(descriptor, original.descriptor):
             return False
         since_s = self._held_since.setdefault(found.key, time.monotonic())
-        is_sure = os.fstat(descriptor).st_size >= SURE_BYTES
+        is_packed = is_compressed(found.path) and is_related(found.path, original.record.log_path)
+        is_sure = is_packed or os.fstat(descriptor).st_size >= SURE_BYTES
         return is_sure or (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
 
     def _take_over(self, record: SourceRecord, found: Found) -> SourceRecord:
+        self._forget(record)
         record.path, record.device, record.inode, record.is_final = found.path, *found.key, False
         self.log.info("file.resumed", path=record.path, source=record.source, offset=record.offset)
         return record
@@ -178,6 +234,7 @@ class Opener:
         record = SourceRecord(new_source(), found.path, found.path, dataset, *found.key, *head, first_at=now)
         if found.entry.start_at == "end" and self.is_first_start(found.entry):
             record.offset = _last_line_start(descriptor, os.fstat(descriptor).st_size)
+            record.guard = guard_of(descriptor, record.offset).hex()
         self.log.info("file.opened", path=found.path, source=record.source, offset=record.offset)
         return record
 
@@ -195,7 +252,7 @@ class Opener:
             origin,
             renderer(origin, entry, tally, encoding=encoding),
             entry,
-            Positions(Position(record.offset, record.sequence, record.dropped)),
+            Positions(Position(record.offset, record.sequence, record.dropped), bytes.fromhex(record.guard)),
             newline,
             encoding,
             cutter(entry, entry.multiline, encoding, newline_length=len(newline), max_bytes=limit),

@@ -89,7 +89,8 @@ class Tailer:
         now_s = time.monotonic()
         moved = False
         for file in [file for file, due_s in self.tracker.due.items() if due_s <= now_s]:
-            self.tracker.due.pop(file, None)
+            if self.tracker.due.pop(file, None) is None or self.tracker.files.get(file.key) is not file:
+                continue  # let go while another file was waited for
             moved |= await self._step_file(file, flush)
         return moved
 
@@ -112,7 +113,7 @@ class Tailer:
             flush, again_s = self._flush_of(file, now_s - file.grown_at)
             moved = await self.shipper.step(file, max(least, flush))
         except Rewritten:
-            self.tracker.begin_generation(file)
+            self.tracker.rewritten(file)
             return True
         except OSError as error:
             self._read_failed(file, error)

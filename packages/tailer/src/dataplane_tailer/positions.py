@@ -19,22 +19,24 @@ class Position(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One frame on its way."""
+    """One frame on its way; `guard` is what was read just before its end."""
 
     upto: Position
+    guard: bytes = b""
     is_acknowledged: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Positions:
-    """What is on its way for one source. `resolved` is the checkpoint."""
+    """What is on its way for one source. `resolved` is the checkpoint, `guard` what was read just before it."""
 
     resolved: Position
+    guard: bytes = b""
     _sent: deque[Sent] = field(default_factory=deque)
 
-    def track(self, upto: Position) -> Sent:
+    def track(self, upto: Position, guard: bytes = b"") -> Sent:
         """Remember a frame that is about to be sent; frames are tracked in the order of their positions."""
-        sent = Sent(upto)
+        sent = Sent(upto, guard)
         self._sent.append(sent)
         return sent
 
@@ -42,7 +44,8 @@ class Positions:
         """Mark a frame as acknowledged and return the checkpoint that this allows."""
         sent.is_acknowledged = True
         while self._sent and self._sent[0].is_acknowledged:
-            self.resolved = self._sent.popleft().upto
+            first = self._sent.popleft()
+            self.resolved, self.guard = first.upto, first.guard
         return self.resolved
 
     @property

@@ -12,7 +12,7 @@ from itertools import accumulate
 from dataplane_common.errors import Permanent
 from dataplane_tailer.cut import cut_lines, cut_piece
 from dataplane_tailer.file import TailedFile
-from dataplane_tailer.identity import GUARD_BYTES
+from dataplane_tailer.identity import GUARD_BYTES, has_head
 from dataplane_tailer.multiline import Cut
 from dataplane_tailer.state import Boundary
 
@@ -34,11 +34,19 @@ class Flush(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Complete lines without their newlines, from `start` on; of a multi-line event its lines joined by newlines."""
+    """Complete lines without their newlines, from `start` on; of a multi-line event its lines joined by newlines.
+
+    `data` begins with the bytes that they were cut from.
+    """
 
     lines: list[bytes]
     start: int
-    tail: bytes
+    data: bytes
+
+    def guard_at(self, end: int, before: bytes) -> bytes:
+        """Return what lies just before `end`, given what lies just before `start`."""
+        length = end - self.start
+        return (before + self.data[max(0, length - GUARD_BYTES) : length])[-GUARD_BYTES:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def _usual_lines(file: TailedFile, limit: int) -> Lines | None:
         return None
     data = _read_guarded(file, min(file.read_bytes, _chunk_bytes(file, limit)))
     lines = cut_lines(data, limit, file.newline)
-    return _lines(file, data, lines) if lines else None
+    return Lines(lines, file.offset, data) if lines else None
 
 
 def _chunk_bytes(file: TailedFile, limit: int) -> int:
@@ -91,7 +99,8 @@ def _chunk_bytes(file: TailedFile, limit: int) -> int:
 def _read_guarded(file: TailedFile, length: int) -> bytes:
     kept = len(file.guard)
     read = os.pread(file.descriptor, kept + length, file.offset - kept)
-    if not read.startswith(file.guard):
+    is_unread = file.offset < file.record.head_length  # then the guard alone says too little
+    if not read.startswith(file.guard) or (is_unread and not has_head(file.descriptor, file.record.head)):
         raise Rewritten(f"{file.path}: shorter than {file.offset} bytes, or written anew")
     return read[kept:]
 
@@ -118,7 +127,7 @@ def _room_before_next_boundary(file: TailedFile) -> int | None:
 
 def _cut(file: TailedFile, data: bytes, limit: int, flush: Flush) -> Lines | Piece | None:
     if file.piece == 0 and (lines := cut_lines(data, limit, file.newline)):
-        return _lines(file, data, lines) if file.cut is None else _events(file, data, lines, file.cut, flush)
+        return Lines(lines, file.offset, data) if file.cut is None else _events(file, data, lines, file.cut, flush)
     length, ends = cut_piece(data, limit, file.newline)
     number = file.piece + 1
     if length == 0 and flush is Flush.ALL:
@@ -134,17 +143,12 @@ def _events(file: TailedFile, data: bytes, lines: list[bytes], cut: Cut, flush: 
     if counts := cut(lines, False):  # noqa: FBT003 - the switch of `Cut`
         ends = list(accumulate(counts))
         joined = [file.newline.join(lines[end - count : end]) for count, end in zip(counts, ends, strict=True)]
-        return _lines(file, data, joined)
+        return Lines(joined, file.offset, data)
     if flush is Flush.NOTHING:
         return None
     length = sum(map(len, lines)) + len(lines) * len(file.newline)
     boundary = Boundary(file.offset, file.offset + length, file.offset, 0, ends_line=True)
     return _new_piece(data, boundary, file.newline)
-
-
-def _lines(file: TailedFile, data: bytes, lines: list[bytes]) -> Lines:
-    length = sum(map(len, lines)) + len(lines) * len(file.newline)
-    return Lines(lines, file.offset, data[max(0, length - GUARD_BYTES) : length])
 
 
 def _new_piece(data: bytes, boundary: Boundary, newline: bytes) -> Piece:

@@ -73,13 +73,14 @@ class Shipper:
         target = min(TARGET_BYTES, self.publisher.connection.max_message_bytes)
         is_one_each = file.cut is None and not file.entry.filters
         groups = list(group_events(events, chunk.lines, start, target, len(file.newline), is_one_each=is_one_each))
-        file.advance(groups[-1].upto, chunk.tail)
+        before = file.guard
+        file.advance(groups[-1].upto, chunk.guard_at(groups[-1].upto.offset, b""))
         file.fit_reads(file.offset - chunk.start, sum(len(group.payload) for group in groups), target)
         positions = file.positions
         for group in groups:
             if file.positions is not positions:
                 return  # the file was rewound while the window was full: all of it is read again
-            await self._publish(file, group)
+            await self._publish(file, group, chunk.guard_at(group.upto.offset, before))
 
     async def _ship_piece(self, file: TailedFile, chunk: Piece) -> None:
         boundary = chunk.boundary
@@ -97,14 +98,15 @@ class Shipper:
         upto = Position(boundary.end, start.sequence + count, start.dropped + events.count(b""))
         file.advance(upto, chunk.tail)
         file.pass_boundary(boundary)
-        await self._publish(file, Group(payload, boundary.start, upto, count))
+        await self._publish(file, Group(payload, boundary.start, upto, count), file.guard)
 
-    async def _publish(self, file: TailedFile, group: Group) -> None:
+    async def _publish(self, file: TailedFile, group: Group, guard: bytes) -> None:
         """Send a group and track it; one of which a filter has left nothing is settled at once."""
         self._extend_lease(file, group.upto.offset)
-        sent = file.positions.track(group.upto)
+        positions = file.positions
+        sent = positions.track(group.upto, guard)
         if group.count == 0:
-            file.positions.resolve(sent)
+            positions.resolve(sent)
             self.on_acknowledged(file)
             return
         frame = self.encoder.encode(
@@ -117,12 +119,13 @@ class Shipper:
             replay=group.first < file.replay_until,
         )
         settled = await self.publisher.publish(frame.subject, frame.payload, frame.headers)
-        settled.add_done_callback(partial(self._on_settled, file, file.positions, sent))
+        settled.add_done_callback(partial(self._on_settled, file, positions, sent))
 
     def _extend_lease(self, file: TailedFile, end: int) -> None:
         """Keep on disk how far bytes may have been sent, so that a restart knows which frames are re-sends."""
         if end > file.record.sent_limit:
             file.record.sent_limit = end + _LEASE_BYTES
+            file.grow_head()
             self.state.save([file.record])
 
     def _on_settled(

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from dataplane_common.errors import Fatal
+from dataplane_tailer.identity import Head
 
 _VERSION = 1
 _LOCK_FILE = "lock"
@@ -40,7 +41,8 @@ class SourceRecord(msgspec.Struct):
 
     `path` is where it is now, `log_path` the name it was found under, which its events carry; `size_seen` is its size
     when it was last looked at, `packed_size` that of its compressed form; `dropped` counts the lines that a filter
-    took, `abandoned_bytes` what was lost by reason.
+    took, `abandoned_bytes` what was lost by reason. `marks` are places that were read, each with a hash of the
+    bytes before it, the older the sparser: they tell a copy that ends before the checkpoint.
     """
 
     source: str
@@ -60,9 +62,15 @@ class SourceRecord(msgspec.Struct):
     last_at: str = ""
     size_seen: int = 0
     packed_size: int = 0
+    marks: list[tuple[int, str]] = []
     abandoned_bytes: dict[str, int] = {}
     last_error: str = ""
     is_final: bool = False
+
+    @property
+    def head(self) -> Head:
+        """The fingerprint of its first bytes."""
+        return Head(self.head_length, self.head_digest)
 
 
 class State:

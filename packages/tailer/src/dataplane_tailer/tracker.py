@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from dataplane_common.errors import Transient
 from dataplane_common.event import new_source
 from dataplane_common.telemetry import Logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, compare, entry_for, find, siblings
 from dataplane_tailer.file import TailedFile, is_same
-from dataplane_tailer.identity import FileKey, key_of
+from dataplane_tailer.identity import FileKey
 from dataplane_tailer.opening import Moved, Opener
 from dataplane_tailer.state import SourceRecord, State
+
+#: A network file system may show a file shorter than it is; a truncation is believed after this.
+_SHRUNK_FOR_S = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -43,9 +47,7 @@ class Tracker:
         for record in self.state.sources():
             self.opener.remember(record)
         self.rescan()
-        for records in list(self.opener.remembered().values()):
-            for record in [record for record in records if not record.is_final]:
-                self._look_beside(record)
+        self._look_for_missing()
 
     def _adopt_cloned_state(self) -> None:
         """Give every file a new source where the state was made on another host: ids must not be said twice."""
@@ -59,6 +61,15 @@ class Tracker:
             self.state.forget(record.source)
             record.source, record.sequence, record.sent_limit = new_source(), 0, 0
             self.state.save([record])
+
+    def _look_for_missing(self) -> None:
+        """Find the sources whose files are not where they were; what may not be read yet is tried again."""
+        for records in list(self.opener.remembered().values()):
+            for record in [record for record in records if not record.is_final]:
+                try:
+                    self._look_beside(record)
+                except (OSError, Transient) as error:
+                    self.opener.refuse(record.path, error)
 
     def _look_beside(self, record: SourceRecord) -> None:
         """Go on with a source whose file has left the inputs, or count what of it is lost."""
@@ -74,20 +85,22 @@ class Tracker:
             self.state.save([record])
             self.on_lost(record)
             return
-        path, descriptor = beside
-        found = Found(path, key_of(os.stat(path)), os.stat(path).st_size, entry)  # noqa: PTH116
+        path, key, descriptor = beside
+        self.opener.refused.pop(record.path, None)
+        found = Found(path, key, os.stat(path).st_size, entry)  # noqa: PTH116
         file = self.opener.go_on(descriptor, found, record)
         self._add(file)
         file.gone_at = time.monotonic()
 
-    def _beside(self, record: SourceRecord) -> tuple[str, int] | None:
-        path = siblings(record.path).get(FileKey(record.device, record.inode))
-        if path is not None:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def _beside(self, record: SourceRecord) -> tuple[str, FileKey, int] | None:
+        key = FileKey(record.device, record.inode)
+        path = siblings(record.path).get(key)
+        if path is not None and key not in self.files:
+            descriptor = self.opener.content_of(path)
             if is_same(descriptor, record):
-                return path, descriptor
+                return path, key, descriptor
             os.close(descriptor)
-        return self.opener.find_continuation(record.path, record.offset, bytes.fromhex(record.guard), set(self.files))
+        return self.opener.find_continuation(record, record.offset, bytes.fromhex(record.guard), self.files)
 
     def rescan(self) -> None:
         """Look at the disk again: open, follow, let go, and mark what has grown as due."""
@@ -99,10 +112,12 @@ class Tracker:
         for key, path in changes.moved:
             self.log.info("file.moved", source=self.files[key].record.source, path=path, was=self.files[key].path)
             self.files[key].record.path = path
-        for new in changes.new:
-            self._open(new)
+        self._open_all(changes.new)
         for file in list(self.files.values()):
             self._look_at(file, now_s)
+        if self.opener.refused:
+            self.opener.forgive()
+            self._look_for_missing()
         self._shed(now_s)
         for file in [file for file in self.retired if file.positions.waiting == 0]:
             self._finish(file)
@@ -113,6 +128,16 @@ class Tracker:
         now_s = time.monotonic()
         for file in [file for file in self.files.values() if file.is_polled or file.gone_at is not None]:
             self._look_at(file, now_s)
+
+    def _open_all(self, new: list[Found]) -> None:
+        """Open what is new: first what is known by its inode, so that content decides only about the others."""
+        if new:
+            for file in self.files.values():
+                file.grow_head()
+                self.opener.lineage.add(file.record)
+        remembered = self.opener.remembered()
+        for found in sorted(new, key=lambda found: found.key not in remembered):
+            self._open(found)
 
     def _open(self, found: Found) -> None:
         known = self.files.get(found.key)
@@ -134,6 +159,7 @@ class Tracker:
         self.log.info("file.continued", source=file.record.source, path=path, was=file.path, offset=file.offset)
         self.files.pop(file.key, None)
         file.move_to(descriptor, key, path)
+        self.state.save([file.checkpoint()])
         file.gone_at = None if entry_for(path, self.config.inputs) is not None else time.monotonic()
         self._add(file)
 
@@ -143,7 +169,9 @@ class Tracker:
         except OSError as error:
             file.last_error = str(error)
             return
-        if size != file.offset:
+        if not file.is_whole:
+            self.rewritten(file)
+        elif size != file.offset:
             self.mark(file, 0.0)
         elif file.positions.waiting == 0 and self._has_ended(file, now_s):
             self._finish(file)
@@ -167,7 +195,7 @@ class Tracker:
             self._retire(file, "deleted_unread")
 
     def _retire(self, file: TailedFile, reason: str) -> None:
-        lost = max(0, file.size_seen - file.offset)
+        lost = max(0, file.whole_size - file.offset)
         file.abandon(reason, lost)
         if lost:
             self.log.warning("file.abandoned", path=file.path, bytes=lost, reason=reason, key=file.path)
@@ -189,16 +217,27 @@ class Tracker:
         self.on_finished(file)
         file.close()
 
+    def rewritten(self, file: TailedFile) -> None:
+        """Begin a new generation; a file that only seems to be shorter is given the time to come back."""
+        now_s = time.monotonic()
+        if file.size() < file.offset:
+            file.shrunk_at = file.shrunk_at or now_s
+            if now_s < file.shrunk_at + _SHRUNK_FOR_S:
+                self.mark(file, file.shrunk_at + _SHRUNK_FOR_S - now_s)
+                return
+        self.begin_generation(file)
+
     def begin_generation(self, file: TailedFile) -> None:
         """Start a new source for a file that was truncated or written anew; the old one goes on in its copy, if any."""
         self.log.info("file.truncated", path=file.path, source=file.record.source, offset=file.offset)
         descriptor, gone_at = os.dup(file.descriptor), file.gone_at
         found = Found(file.path, file.key, 0, file.entry)
-        beside = self.opener.find_continuation(file.path, file.offset, file.guard, set(self.files))
+        beside = self.opener.find_continuation(file.record, file.offset, file.guard, self.files)
         if beside is None:
             self._retire(file, "truncated_unread")
         else:
-            self._move(file, beside[1], key_of(os.stat(beside[0])), beside[0])  # noqa: PTH116
+            path, key, copy = beside
+            self._move(file, copy, key, path)
         fresh = self.opener.start_anew(descriptor, found)
         self._add(fresh)
         fresh.gone_at = gone_at
