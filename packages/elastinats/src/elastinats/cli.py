@@ -18,7 +18,7 @@ from dataplane_common.errors import DataPlaneError, ExitCode
 from dataplane_common.lifecycle import run_service
 from dataplane_common.telemetry import configure_logging
 from elastinats import check as checks
-from elastinats import cli_dlq, session, show
+from elastinats import cli_dlq, original, session, show
 from elastinats.config import SinkConfig, load_config
 from elastinats.routes import feeds
 from elastinats.service import serve
@@ -43,6 +43,10 @@ NameOption = Annotated[str | None, typer.Option("--name", help="Sinks of one nam
 ListenOption = Annotated[str | None, typer.Option("--listen", help="Serve /healthz, /readyz, /metrics: host:port.")]
 SingleNodeOption = Annotated[
     bool, typer.Option("--single-node", help="New indices get no replicas, which one node could not hold.")
+]
+OriginalOption = Annotated[
+    Path | None,
+    typer.Option("--from-original", help="Print the TOML for a JSON configuration of the original elastinats."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")]
@@ -94,15 +98,22 @@ def setup(
     show.print_lines([*lines, f"set up; created or changed: {changed}"])
 
 
-@app.command(epilog="Example: [bold]elastinats check --config elastinats.toml[/]")
+@app.command(
+    epilog="Examples: [bold]elastinats check --config elastinats.toml[/] · "
+    "[bold]elastinats check --from-original config.json > elastinats.toml[/]"
+)
 def check(
     config: ConfigOption = None,
     nats: NatsOption = None,
     elasticsearch: ElasticsearchOption = None,
+    from_original: OriginalOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Validate the configuration, show it as it takes effect, and try both ends; changes nothing."""
+    if from_original is not None:
+        show.print_lines(original.translate(from_original))
+        return
     loaded = _load(config, nats, elasticsearch)
     feeds(loaded)
     findings = _run(checks.check(loaded))
