@@ -160,6 +160,7 @@ class Intake:
 
 def _has_suspects(document: dict[str, Any], fields: dict[str, Any]) -> bool:
     """Tell whether a text may hold a secret; the trace of an exception always may."""
-    if "error" in document or is_suspect(document["message"]):
-        return True
-    return any([is_suspect(value) for value in fields.values() if type(value) is str])  # noqa: C419 - twice as fast
+    for value in fields.values():  # a loop, because `any` of a generator takes twice as long
+        if type(value) is str and is_suspect(value):
+            return True
+    return "error" in document or is_suspect(document["message"])
