@@ -1,0 +1,46 @@
+"""Elasticsearch's place taken by nothing: reads each bulk body and answers 201 for every action.
+
+`.venv/bin/python bench/null_endpoint.py PORT`. It shows what a sink itself can do; `bench/sink.py` starts it.
+"""
+
+import asyncio
+import sys
+
+_OK = b'{"create":{"status":201}}'
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-elastic-product: Elasticsearch\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one connection's requests until it ends."""
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(length(head))
+            items = b",".join([_OK] * (body.count(b"\n") // 2))
+            answer = b'{"errors":false,"items":[' + items + b"]}"
+            writer.write(_HEAD % len(answer) + answer)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+def length(head: bytes) -> int:
+    """Return the length of a request's body."""
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+async def main(port: int) -> None:
+    """Listen until ended."""
+    server = await asyncio.start_server(serve, "127.0.0.1", port, limit=1 << 24)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
