@@ -21,8 +21,8 @@ RunProgram = Callable[..., Any]
 AWAY = "nats://127.0.0.1:1"
 
 
-async def _worst_lag(log: Callable[..., Any], seconds: float) -> list[float]:
-    """Return how late each millisecond's wake-up was while a task logs in between."""
+async def _turns(log: Callable[..., Any], seconds: float) -> list[float]:
+    """Return, sorted, how long each turn of a task that logs five times has held its loop."""
     lags = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -37,7 +37,7 @@ async def _worst_lag(log: Callable[..., Any], seconds: float) -> list[float]:
 
 @pytest.mark.parametrize("state", ["there", "frozen", "away"])
 def test_an_event_loop_lags_less_than_a_millisecond(own_bus: Any, make_emitter: MakeEmitter, state: str) -> None:
-    """Five log calls in a task hold its loop for less than a millisecond, whatever the bus does (99 of 100 times)."""
+    """Five log calls in a task hold its loop for less than a millisecond, nine times of ten on a busy machine."""
     emitter = make_emitter(AWAY if state == "away" else own_bus.url)
     if state != "away":
         emitter.processor()(None, "info", {"event": "x"})
@@ -45,7 +45,7 @@ def test_an_event_loop_lags_less_than_a_millisecond(own_bus: Any, make_emitter: 
     if state == "frozen":
         own_bus.server.pause()
     try:
-        lags = asyncio.run(_worst_lag(emitter.processor(), 1.5))
+        lags = asyncio.run(_turns(emitter.processor(), 1.5))
     finally:
         if state == "frozen":
             own_bus.server.resume()
