@@ -33,6 +33,8 @@ _WATCH_INTERVAL_S = 0.5
 #: What is flushed when the connection is closed may take this long.
 _CLOSE_TIMEOUT_S = 2.0
 _BACKOFF = Backoff(initial_s=0.2, max_s=5.0)
+#: What the server says to a client whose credentials it does not accept.
+_REFUSED = "authorization"
 
 Message = Msg
 Handler = Callable[[Msg], None]
@@ -207,7 +209,7 @@ class Connection:
             except nats.errors.NoServersError:
                 pass  # each server's own error is noted already
             except (TimeoutError, nats.errors.Error, OSError, ValueError) as error:
-                self._note(text(error))
+                await self._on_error(error)
             finally:
                 self._ready.clear()
                 self._client = None
@@ -267,6 +269,8 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, nats.errors.NoServersError):
             return  # says less than the error of each server, which came before
+        if isinstance(error, ConnectionResetError | BrokenPipeError) and _REFUSED in self._last_error.lower():
+            return  # the server hangs up on whom it refuses
         self._note(text(error))
 
     async def _on_lame_duck(self) -> None:
