@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 
 from dataplane_common.event import timestamp
 from dataplane_tailer.config import InputConfig
-from dataplane_tailer.identity import GUARD_BYTES, HEAD_BYTES, FileKey, guard_of, has_head, head_of, mark_of
+from dataplane_tailer.identity import (
+    GUARD_BYTES,
+    HEAD_BYTES,
+    FileKey,
+    guard_of,
+    has_head,
+    head_of,
+    mark_of,
+    prefixes_of,
+)
 from dataplane_tailer.multiline import Cut
 from dataplane_tailer.positions import Position, Positions
 from dataplane_tailer.render import Origin, Render, Tally
@@ -185,6 +194,7 @@ class TailedFile:
             head = head_of(self.descriptor)
             if head.length > record.head_length and has_head(self.descriptor, record.head) and self.is_intact():
                 record.head_length, record.head_digest = head
+                record.prefixes = prefixes_of(self.descriptor)
 
     def close(self) -> None:
         """Let the file go."""

@@ -12,6 +12,8 @@ from typing import NamedTuple
 HEAD_BYTES = 1024
 #: Bytes before a position that must still be there when the file is read again.
 GUARD_BYTES = 64
+#: So many line ends of a file's head are remembered.
+_PREFIXES = 16
 
 
 class FileKey(NamedTuple):
@@ -37,6 +39,17 @@ def head_of(descriptor: int, length: int = HEAD_BYTES) -> Head:
     """Hash the first bytes of an open file, as many of `length` as there are."""
     data = os.pread(descriptor, length, 0)
     return Head(len(data), digest(data))
+
+
+def prefixes_of(descriptor: int) -> list[tuple[int, str]]:
+    """Hash the head of an open file up to each of its first line ends: a copy made earlier ends at one of them."""
+    data = os.pread(descriptor, HEAD_BYTES, 0)
+    ends: list[tuple[int, str]] = []
+    at = data.find(b"\n")
+    while at >= 0 and len(ends) < _PREFIXES:
+        ends.append((at + 1, digest(data[: at + 1])))
+        at = data.find(b"\n", at + 1)
+    return ends
 
 
 def has_head(descriptor: int, head: Head) -> bool:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dataplane_tailer.identity import HEAD_BYTES, Head, guard_of, has_head, mark_of
+from dataplane_tailer.identity import HEAD_BYTES, Head, guard_of, has_head, head_of, mark_of
 from dataplane_tailer.state import SourceRecord
 
 #: A copy is compared with its original at so many places, so that the cost does not grow with the file.
@@ -25,22 +25,21 @@ class Lineage:
     """An index of generations by the hash of their heads, whose lengths differ while files are small."""
 
     _by_head: dict[int, dict[str, dict[str, SourceRecord]]] = field(default_factory=dict)
-    _place: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _places: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
     def add(self, record: SourceRecord) -> None:
         """Index a generation, again when its head has grown."""
-        place = (record.head_length, record.head_digest)
-        if self._place.get(record.source) == place:
+        places = [place for place in (record.head, *record.prefixes) if place[0]]
+        if self._places.get(record.source) == places:
             return
         self.discard(record.source)
-        if record.head_length:
-            self._by_head.setdefault(place[0], {}).setdefault(place[1], {})[record.source] = record
-            self._place[record.source] = place
+        self._places[record.source] = places
+        for length, digest in places:
+            self._by_head.setdefault(length, {}).setdefault(digest, {})[record.source] = record
 
     def discard(self, source: str) -> None:
         """Forget a generation."""
-        length, digest = self._place.pop(source, (0, ""))
-        if length:
+        for length, digest in set(self._places.pop(source, ())):
             same_length = self._by_head[length]
             same_length[digest].pop(source)
             if not same_length[digest]:
@@ -52,13 +51,15 @@ class Lineage:
         """Yield the generations whose head is this file's head, the longest heads first."""
         data = os.pread(descriptor, HEAD_BYTES, 0)
         lengths = sorted(length for length in self._by_head if length <= len(data))
-        found: list[SourceRecord] = []
+        found: dict[str, SourceRecord] = {}
         running, at = hashlib.blake2b(digest_size=8), 0
         for length in lengths:
             running.update(data[at:length])
             at = length
-            found += self._by_head[length].get(running.copy().hexdigest(), {}).values()
-        yield from reversed(found)
+            for source, record in self._by_head[length].get(running.copy().hexdigest(), {}).items():
+                found.pop(source, None)
+                found[source] = record
+        yield from reversed(found.values())
 
 
 def continues(descriptor: int, offset: int, guard: bytes, head: Head = _ANY_HEAD) -> bool:
@@ -72,7 +73,11 @@ def is_shipped(descriptor: int, record: SourceRecord, offset: int) -> bool:
     """Tell whether a file is a copy of a generation that ends before `offset`: there is nothing new in it."""
     size = os.fstat(descriptor).st_size
     marks = [mark for mark in record.marks if mark[0] <= size]
-    if not 0 < size <= offset or not marks or not has_head(descriptor, record.head):
+    if not 0 < size <= offset:
+        return False
+    if size <= HEAD_BYTES:
+        return head_of(descriptor) in (record.head, *record.prefixes)
+    if not marks or not has_head(descriptor, record.head):
         return False
     return mark_of(marks[-1][0], guard_of(descriptor, marks[-1][0])) == marks[-1]
 

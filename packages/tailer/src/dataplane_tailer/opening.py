@@ -18,7 +18,7 @@ from dataplane_tailer.content import is_compressed, open_content
 from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.encoding import newline_of, resolve
 from dataplane_tailer.file import TailedFile, is_same
-from dataplane_tailer.identity import FileKey, guard_of, head_of
+from dataplane_tailer.identity import FileKey, guard_of, head_of, prefixes_of
 from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related, is_shipped
 from dataplane_tailer.mounts import is_heard
 from dataplane_tailer.multiline import cutter
@@ -171,7 +171,7 @@ class Opener:
             elif continues(descriptor, live.offset, live.guard):
                 return Moved(live, descriptor)
             offset = candidate.offset if live is None else live.offset
-            if is_related(found.path, candidate.log_path) and is_shipped(descriptor, candidate, offset):
+            if self._may_be_copy(found, candidate) and is_shipped(descriptor, candidate, offset):
                 return None
         return self._new_record(descriptor, found)
 
@@ -201,8 +201,20 @@ class Opener:
         """Tell whether the very file of a source lies where a rename would have put it; then no copy is needed."""
         key = FileKey(record.device, record.inode)
         path = None if record.is_final or key == found.key else siblings(record.path).get(key)
-        if path is None or is_compressed(path):
-            return False
+        return path is not None and not is_compressed(path) and self._has(path, record)
+
+    def _may_be_copy(self, found: Found, record: SourceRecord) -> bool:
+        """Tell whether a file may be a copy that was made before its original was truncated.
+
+        Where there is little content, the original must still lie there, with other content.
+        """
+        if found.size >= SURE_BYTES:
+            return is_related(found.path, record.log_path)
+        path = siblings(record.path).get(FileKey(record.device, record.inode))
+        return path is not None and not is_compressed(path) and not self._has(path, record)
+
+    @staticmethod
+    def _has(path: str, record: SourceRecord) -> bool:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -232,6 +244,7 @@ class Opener:
         now = timestamp(time.time())
         dataset = found.entry.dataset
         record = SourceRecord(new_source(), found.path, found.path, dataset, *found.key, *head, first_at=now)
+        record.prefixes = prefixes_of(descriptor)
         if found.entry.start_at == "end" and self.is_first_start(found.entry):
             record.offset = _last_line_start(descriptor, os.fstat(descriptor).st_size)
             record.guard = guard_of(descriptor, record.offset).hex()

@@ -41,8 +41,9 @@ class SourceRecord(msgspec.Struct):
 
     `path` is where it is now, `log_path` the name it was found under, which its events carry; `size_seen` is its size
     when it was last looked at, `packed_size` that of its compressed form; `dropped` counts the lines that a filter
-    took, `abandoned_bytes` what was lost by reason. `marks` are places that were read, each with a hash of the
-    bytes before it, the older the sparser: they tell a copy that ends before the checkpoint.
+    took, `abandoned_bytes` what was lost by reason. `prefixes` are hashes of the head up to its first line ends,
+    `marks` places that were read, each with a hash of the bytes before it, the older the sparser: they tell a copy that
+    ends before the checkpoint.
     """
 
     source: str
@@ -62,6 +63,7 @@ class SourceRecord(msgspec.Struct):
     last_at: str = ""
     size_seen: int = 0
     packed_size: int = 0
+    prefixes: list[tuple[int, str]] = []
     marks: list[tuple[int, str]] = []
     abandoned_bytes: dict[str, int] = {}
     last_error: str = ""
