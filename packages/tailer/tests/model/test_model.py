@@ -24,7 +24,7 @@ def verdict(world, events: list[dict]) -> list[str]:
     problems, shipped = [], {}
     placed = {source: place(source, mine, problems) for source, mine in sources.items()}
     for source, parts in sorted(placed.items(), key=lambda item: -sum(map(len, item[1].values()))):
-        fits = [g for g in world.generations if all(g.content[at : at + len(t)] == t for at, t in parts.items())]
+        fits = [g for g in world.generations if all(is_at(g.content, at, text) for at, text in parts.items())]
         free = [generation for generation in fits if generation not in shipped]
         if not free:
             was = [(g.number, shipped[g][0], g.story) for g in fits]
@@ -35,6 +35,11 @@ def verdict(world, events: list[dict]) -> list[str]:
         source, parts = shipped.get(generation, ("-", {}))
         problems += [f"{source} {generation.number} {generation.story}: {what}" for what in lacks(generation, parts)]
     return problems
+
+
+def is_at(content: bytearray, at: int, text: bytes) -> bool:
+    """Tell whether an event may come from this place; one without text is a blank line."""
+    return content[at : at + len(text)] == text and (bool(text) or content[at : at + 1] == b"\n")
 
 
 def mismatch(world, parts: dict[int, bytes]) -> str:
