@@ -147,20 +147,13 @@ class TailedFile:
 
     def is_intact(self) -> bool:
         """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""
-        if (
-            self.is_retired
-            or self.size() < self.offset
-            or not guard_of(self.descriptor, self.offset).endswith(self.guard)
-        ):
+        if self.size() < self.offset or not guard_of(self.descriptor, self.offset).endswith(self.guard):
             return False
         return self.offset >= self.record.head_length or has_head(self.descriptor, self.record.head)
 
     def move_to(self, descriptor: int, key: FileKey, path: str) -> None:
         """Go on in another file that holds the same content."""
-        self.close()
-        if self.is_retired:  # what was given up is found after all
-            self.is_retired = False
-            self.record.abandoned_bytes.clear()
+        os.close(self.descriptor)
         self.descriptor = descriptor
         self.record.device, self.record.inode = key
         self.record.path = path
