@@ -66,7 +66,7 @@ class TailedFile:
     whole_size: int = 0
     is_whole: bool = True
     shrunk_at: float | None = None
-    frame_limit: int | None = None
+    split_limit: int | None = None
     last_error: str = ""
     is_retired: bool = False
     is_polled: bool = False
@@ -149,7 +149,7 @@ class TailedFile:
         """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""
         if self.size() < self.offset or not guard_of(self.descriptor, self.offset).endswith(self.guard):
             return False
-        return has_head(self.descriptor, self.record.head)  # lines of one length often end alike
+        return self.offset >= self.record.head_length or has_head(self.descriptor, self.record.head)
 
     def move_to(self, descriptor: int, key: FileKey, path: str) -> None:
         """Go on in another file that holds the same content."""

@@ -132,7 +132,7 @@ class Tracker:
     def _open_all(self, new: list[Found]) -> None:
         """Open what is new: first what is known by its inode, so that content decides only about the others."""
         if new:
-            for file in (*self.files.values(), *self.retired):
+            for file in self.files.values():
                 file.grow_head()
                 self.opener.lineage.add(file.record)
         remembered = self.opener.remembered()
