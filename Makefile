@@ -43,8 +43,7 @@ test: $(SYNCED) ## Run all tests: each package in isolation, then all of them on
 # A package's own tests see only what the package declares.
 .PHONY: $(addprefix test-,$(PACKAGES))
 $(addprefix test-,$(PACKAGES)): test-%: $(SYNCED)
-	@name=$$(sed -n 's/^name = "\(.*\)"/\1/p' packages/$*/pyproject.toml); \
-	"$$(scripts/uv)" run --quiet --isolated --frozen --package $$name --group test python -m pytest packages/$*
+	@scripts/isolated $*
 
 .PHONY: e2e
 e2e: $(SYNCED) ## Run the end-to-end tests, on containers where a Docker engine has the images
@@ -67,7 +66,7 @@ format: $(SYNCED) ## Format and fix what can be fixed
 
 .PHONY: lock
 lock: ## Resolve all dependencies anew and write requirements.lock
-	@scripts/sync --lock
+	@scripts/lock
 
 .PHONY: build
 build: $(SYNCED) ## Build the wheels of all packages into dist
@@ -88,5 +87,5 @@ bench-sink: $(SYNCED) ## Measure the sink: 1 M events into Elasticsearch, ready 
 .PHONY: clean
 clean: ## Stop the stack and remove what the project made here: stack, environment, caches
 	@if [ -x $(BIN)/dataplane ]; then $(BIN)/dataplane clean --yes; fi
-	@rm -rf .venv .uv .stack uv.lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data
+	@rm -rf .venv .uv .isolated .stack uv.lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data
 	@find packages tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

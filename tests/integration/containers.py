@@ -1,8 +1,10 @@
 """The servers as containers, where a Docker engine answers and its images are there or can be pulled in time."""
 
 import functools
+import gc
 import os
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,26 @@ _READY_TIMEOUT_S = 120
 @functools.cache
 def why_no_containers() -> str:
     """Return why containers cannot be used here; an empty text means that they can."""
-    try:
-        client = docker.from_env(timeout=10)
-        client.ping()
-    except DockerException:
+    client = _engine()
+    if client is None:
         return "no Docker engine answers"
     for image in (NATS_IMAGE, ELASTICSEARCH_IMAGE):
         if not _has_or_pulls(client, image):
             return f"the image {image} is not here and could not be pulled within {_PULL_TIMEOUT_S:g} s"
     return ""
+
+
+def _engine() -> Any:
+    """Return a client of the engine, or None; the client's own socket to no engine is not left for a test to close."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            client = docker.from_env(timeout=10)
+            client.ping()
+        except DockerException:
+            client = None
+        gc.collect()
+    return client
 
 
 def _has_or_pulls(client: Any, image: str) -> bool:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -160,7 +161,9 @@ subjects = ["logs.test.{self.dataset}.>", "metrics.test.{self.dataset}.>"]
             with urllib.request.urlopen(request, timeout=10) as answer:
                 decoded: dict[str, Any] = json.load(answer)
                 return decoded
-        except OSError:
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             if body is not None or refresh:
                 raise
             return {}
