@@ -181,6 +181,10 @@ class Lab:
         """Return how many events of the dataset the stream holds, repeats by id left out."""
         return len(await self.everything())
 
+    async def make_streams(self) -> None:
+        """Make the streams on a server that has none."""
+        await _make_streams(self.url)
+
     async def ledger(self, source: str) -> dict[str, Any]:
         """Return the final account of a source."""
         deadline = time.monotonic() + DEADLINE_S

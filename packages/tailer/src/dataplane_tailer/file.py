@@ -66,7 +66,7 @@ class TailedFile:
     whole_size: int = 0
     is_whole: bool = True
     shrunk_at: float | None = None
-    split_limit: int | None = None
+    frame_limit: int | None = None
     last_error: str = ""
     is_retired: bool = False
     is_polled: bool = False
@@ -147,13 +147,20 @@ class TailedFile:
 
     def is_intact(self) -> bool:
         """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""
-        if self.size() < self.offset or not guard_of(self.descriptor, self.offset).endswith(self.guard):
+        if (
+            self.is_retired
+            or self.size() < self.offset
+            or not guard_of(self.descriptor, self.offset).endswith(self.guard)
+        ):
             return False
-        return self.offset >= self.record.head_length or has_head(self.descriptor, self.record.head)
+        return has_head(self.descriptor, self.record.head)  # lines of one length often end alike
 
     def move_to(self, descriptor: int, key: FileKey, path: str) -> None:
         """Go on in another file that holds the same content."""
-        os.close(self.descriptor)
+        self.close()
+        if self.is_retired:  # what was given up is found after all
+            self.is_retired = False
+            self.record.abandoned_bytes.clear()
         self.descriptor = descriptor
         self.record.device, self.record.inode = key
         self.record.path = path

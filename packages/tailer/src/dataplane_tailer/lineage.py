@@ -9,7 +9,10 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dataplane_tailer.identity import HEAD_BYTES, Head, guard_of, has_head, head_of, mark_of
+from dataplane_tailer.content import is_compressed
+from dataplane_tailer.discover import Found, siblings
+from dataplane_tailer.file import is_same
+from dataplane_tailer.identity import HEAD_BYTES, FileKey, Head, guard_of, has_head, head_of, mark_of
 from dataplane_tailer.state import SourceRecord
 
 #: A copy is compared with its original at so many places, so that the cost does not grow with the file.
@@ -102,3 +105,41 @@ def is_related(name: str, original: str) -> bool:
     """Tell whether a file's name may have come from an original's by rotation: `app.log.1`, `app-2026.log.gz`."""
     ours, theirs = os.path.basename(name), os.path.basename(original)  # noqa: PTH119 - strings stay strings here
     return name != original and ours.startswith(theirs.partition(".")[0])
+
+
+def is_continuation(descriptor: int, found: Found, record: SourceRecord) -> bool:
+    """Tell whether a file that has a generation's head goes on where that was left, and is no namesake of it."""
+    if not continues(descriptor, record.offset, bytes.fromhex(record.guard)) or _is_beside(found, record):
+        return False
+    if record.is_final and not is_compressed(found.path):
+        return record.offset >= SURE_BYTES
+    return record.offset >= SURE_BYTES or is_related(found.path, record.path)
+
+
+def may_be_copy(descriptor: int, found: Found, record: SourceRecord) -> bool:
+    """Tell whether a file may be a copy that was made before its original was truncated.
+
+    Where there is little content, the original must still lie there, with other content.
+    """
+    if os.fstat(descriptor).st_size >= SURE_BYTES:
+        return is_related(found.path, record.log_path)
+    path = siblings(record.path).get(FileKey(record.device, record.inode))
+    return path is not None and not is_compressed(path) and not _has(path, record)
+
+
+def _is_beside(found: Found, record: SourceRecord) -> bool:
+    """Tell whether the very file of a source lies where a rename would have put it; then no copy is needed."""
+    key = FileKey(record.device, record.inode)
+    path = None if record.is_final or key == found.key else siblings(record.path).get(key)
+    return path is not None and not is_compressed(path) and _has(path, record)
+
+
+def _has(path: str, record: SourceRecord) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return is_same(descriptor, record)
+    finally:
+        os.close(descriptor)

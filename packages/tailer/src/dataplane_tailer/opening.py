@@ -19,7 +19,16 @@ from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.encoding import newline_of, resolve
 from dataplane_tailer.file import TailedFile, is_same
 from dataplane_tailer.identity import FileKey, guard_of, head_of, prefixes_of
-from dataplane_tailer.lineage import SURE_BYTES, Lineage, continues, is_copy, is_related, is_shipped
+from dataplane_tailer.lineage import (
+    SURE_BYTES,
+    Lineage,
+    continues,
+    is_continuation,
+    is_copy,
+    is_related,
+    is_shipped,
+    may_be_copy,
+)
 from dataplane_tailer.mounts import is_heard
 from dataplane_tailer.multiline import cutter
 from dataplane_tailer.path_fields import fields_reader
@@ -155,14 +164,14 @@ class Opener:
 
     def _source_of(self, descriptor: int, found: Found) -> SourceRecord | Moved | None:
         """Return the source that this file is, or None if it is held back."""
-        if (record := self._by_inode(descriptor, found)) is not None:
-            return record
+        if (known := self._by_inode(descriptor, found)) is not None:
+            return known
         for candidate in self.lineage.candidates(descriptor):
             if candidate.dataset != found.entry.dataset:
                 continue
             live = self.open_file(candidate.source)
             if live is None:
-                if self._is_continuation(descriptor, found, candidate):
+                if is_continuation(descriptor, found, candidate):
                     return self._take_over(candidate, found)
             elif live.is_intact():
                 if self._is_held(descriptor, found, live):
@@ -171,13 +180,19 @@ class Opener:
             elif continues(descriptor, live.offset, live.guard):
                 return Moved(live, descriptor)
             offset = candidate.offset if live is None else live.offset
-            if self._may_be_copy(found, candidate) and is_shipped(descriptor, candidate, offset):
+            if may_be_copy(descriptor, found, candidate) and is_shipped(descriptor, candidate, offset):
                 return None
-        return self._new_record(descriptor, found)
+        return self._by_inode(descriptor, found, is_evident=False) or self._new_record(descriptor, found)
 
-    def _by_inode(self, descriptor: int, found: Found) -> SourceRecord | None:
-        """Go on where this very file was left; under another dataset as a new source. Others may be found in a copy."""
+    def _by_inode(self, descriptor: int, found: Found, *, is_evident: bool = True) -> SourceRecord | None:
+        """Go on where this very file was left; under another dataset as a new source. Others may be found in a copy.
+
+        A file that was empty when it was last seen has only its inode to tell; that is asked last.
+        """
         for record in reversed(self._remembered.get(found.key, [])):
+            has_evidence = record.offset > 0 or record.head_length > 0
+            if has_evidence is not is_evident or (record.is_final and not is_evident):
+                continue
             if not is_same(descriptor, record):
                 continue
             if record.dataset == found.entry.dataset:
@@ -189,40 +204,6 @@ class Opener:
             fresh.offset, fresh.guard = record.offset, record.guard
             return fresh
         return None
-
-    def _is_continuation(self, descriptor: int, found: Found, record: SourceRecord) -> bool:
-        if not continues(descriptor, record.offset, bytes.fromhex(record.guard)) or self._is_beside(found, record):
-            return False
-        if record.is_final and not is_compressed(found.path):
-            return record.offset >= SURE_BYTES
-        return record.offset >= SURE_BYTES or is_related(found.path, record.path)
-
-    def _is_beside(self, found: Found, record: SourceRecord) -> bool:
-        """Tell whether the very file of a source lies where a rename would have put it; then no copy is needed."""
-        key = FileKey(record.device, record.inode)
-        path = None if record.is_final or key == found.key else siblings(record.path).get(key)
-        return path is not None and not is_compressed(path) and self._has(path, record)
-
-    def _may_be_copy(self, found: Found, record: SourceRecord) -> bool:
-        """Tell whether a file may be a copy that was made before its original was truncated.
-
-        Where there is little content, the original must still lie there, with other content.
-        """
-        if found.size >= SURE_BYTES:
-            return is_related(found.path, record.log_path)
-        path = siblings(record.path).get(FileKey(record.device, record.inode))
-        return path is not None and not is_compressed(path) and not self._has(path, record)
-
-    @staticmethod
-    def _has(path: str, record: SourceRecord) -> bool:
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            return is_same(descriptor, record)
-        finally:
-            os.close(descriptor)
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
         """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only."""

@@ -110,6 +110,9 @@ class Tailer:
         try:
             now_s = time.monotonic()
             file.note_size(now_s)
+            if not file.is_whole:
+                self.tracker.rewritten(file)
+                return True
             flush, again_s = self._flush_of(file, now_s - file.grown_at)
             moved = await self.shipper.step(file, max(least, flush))
         except Rewritten:

@@ -12,7 +12,7 @@ from itertools import accumulate
 from dataplane_common.errors import Permanent
 from dataplane_tailer.cut import cut_lines, cut_piece
 from dataplane_tailer.file import TailedFile
-from dataplane_tailer.identity import GUARD_BYTES, has_head
+from dataplane_tailer.identity import GUARD_BYTES
 from dataplane_tailer.multiline import Cut
 from dataplane_tailer.state import Boundary
 
@@ -73,6 +73,8 @@ def read_next(file: TailedFile, limit: int, flush: Flush = Flush.NOTHING) -> Lin
     if skipped:
         file.advance(file.position._replace(offset=file.offset + skipped), data[:skipped])
         data = data[skipped:]
+    if file.was_flushed and flush is not Flush.ALL and data == file.newline.replace(b"\n", b"\r"):
+        return None  # the first half of the newline of what was flushed
     if data:
         file.was_flushed = False
     if (stored := file.boundaries.get(file.offset)) is not None:
@@ -99,8 +101,7 @@ def _chunk_bytes(file: TailedFile, limit: int) -> int:
 def _read_guarded(file: TailedFile, length: int) -> bytes:
     kept = len(file.guard)
     read = os.pread(file.descriptor, kept + length, file.offset - kept)
-    is_unread = file.offset < file.record.head_length  # then the guard alone says too little
-    if not read.startswith(file.guard) or (is_unread and not has_head(file.descriptor, file.record.head)):
+    if not read.startswith(file.guard):
         raise Rewritten(f"{file.path}: shorter than {file.offset} bytes, or written anew")
     return read[kept:]
 

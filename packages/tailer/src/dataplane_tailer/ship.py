@@ -5,23 +5,25 @@ Invariant: a boundary and the send limit are on disk before what depends on them
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from dataplane_common.bus import PubAck, Publisher
-from dataplane_common.errors import Permanent
+from dataplane_common.errors import Permanent, TooLarge
 from dataplane_common.event import timestamp
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.taxonomy import Signal, subject_for
 from dataplane_tailer.config import DeliveryConfig
+from dataplane_tailer.cut import cut_piece
 from dataplane_tailer.file import TailedFile
 from dataplane_tailer.frame import Group, group_events
 from dataplane_tailer.positions import Position, Positions, Sent
 from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
-from dataplane_tailer.state import State
+from dataplane_tailer.state import Boundary, State
 
 #: How far beyond the last stored limit bytes may be sent; one write to the state per so many bytes.
 _LEASE_BYTES = 64 * 1024 * 1024
@@ -29,8 +31,12 @@ _LEASE_BYTES = 64 * 1024 * 1024
 _WORST_GROWTH = 6
 #: Room for the envelope of one event.
 _ENVELOPE_BYTES = 16 * 1024
+#: Room for the headers of a frame.
+_HEADERS_BYTES = 512
 #: A line is never split smaller than this, whatever the server takes.
 _LEAST_SPLIT_BYTES = 256
+#: Nor is a frame of several events aimed lower than this.
+_LEAST_FRAME_BYTES = 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -62,15 +68,22 @@ class Shipper:
         return chunk is not None
 
     def _line_limit(self, file: TailedFile) -> int:
-        """The longest line that surely fits into one message, by what the server takes now."""
+        """The longest line that surely fits into one message; what may have been sent before is cut as it was then."""
+        record = file.record
+        if record.line_limit and file.offset < file.replay_until:
+            return record.line_limit
         fits = (self.publisher.connection.max_message_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
-        wanted = min(self.delivery.max_line_bytes, file.split_limit or self.delivery.max_line_bytes)
-        return max(_LEAST_SPLIT_BYTES, min(wanted, fits))
+        limit = max(_LEAST_SPLIT_BYTES, min(self.delivery.max_line_bytes, fits))
+        if limit != record.line_limit:
+            record.line_limit = limit
+            self.state.save([record])
+        return limit
 
     async def _ship_lines(self, file: TailedFile, chunk: Lines) -> None:
         start = file.position
         events = file.render(chunk.lines, chunk.start, start.sequence + 1, timestamp(time.time()))
-        target = min(TARGET_BYTES, self.publisher.connection.max_message_bytes)
+        fits = self.publisher.connection.max_message_bytes - _HEADERS_BYTES
+        target = min(TARGET_BYTES, fits, file.frame_limit or TARGET_BYTES)
         is_one_each = file.cut is None and not file.entry.filters
         groups = list(group_events(events, chunk.lines, start, target, len(file.newline), is_one_each=is_one_each))
         before = file.guard
@@ -119,7 +132,7 @@ class Shipper:
             replay=group.first < file.replay_until,
         )
         settled = await self.publisher.publish(frame.subject, frame.payload, frame.headers)
-        settled.add_done_callback(partial(self._on_settled, file, positions, sent))
+        settled.add_done_callback(partial(self._on_settled, file, positions, sent, (group.first, group.count)))
 
     def _extend_lease(self, file: TailedFile, end: int) -> None:
         """Keep on disk how far bytes may have been sent, so that a restart knows which frames are re-sends."""
@@ -129,7 +142,12 @@ class Shipper:
             self.state.save([file.record])
 
     def _on_settled(
-        self, file: TailedFile, positions: Positions, sent: Sent, settled: "asyncio.Future[PubAck]"
+        self,
+        file: TailedFile,
+        positions: Positions,
+        sent: Sent,
+        place: tuple[int, int],
+        settled: "asyncio.Future[PubAck]",
     ) -> None:
         if settled.cancelled():
             return
@@ -137,14 +155,33 @@ class Shipper:
         if file.positions is not positions:
             return  # a frame from before a rewind
         if isinstance(error, Permanent) and not file.is_retired:
-            self._send_smaller(file, error)
+            self._send_again(file, sent.upto.offset, place, error)
         else:
             positions.resolve(sent)
             self.on_acknowledged(file)
 
-    def _send_smaller(self, file: TailedFile, error: Permanent) -> None:
-        """A frame was too large for the server: read it again and cut it smaller."""
+    def _send_again(self, file: TailedFile, end: int, place: tuple[int, int], error: Permanent) -> None:
+        """A frame was refused: read it again; if it was too large, cut it smaller, and only what was in it."""
         self.report(str(error), file)
-        file.split_limit = max(_LEAST_SPLIT_BYTES, (file.split_limit or self.delivery.max_line_bytes) // 2)
+        first, count = place
+        if isinstance(error, TooLarge) and count > 1:
+            file.frame_limit = max(_LEAST_FRAME_BYTES, (file.frame_limit or TARGET_BYTES) // 2)
+        elif isinstance(error, TooLarge):
+            self._split(file, first, end)
+        file.replay_until = max(file.replay_until, file.offset)
         file.rewind(self.state.boundaries(file.record.source))
         self.on_acknowledged(file)
+
+    def _split(self, file: TailedFile, first: int, end: int) -> None:
+        """Store where an event that no message holds is to be cut in two."""
+        try:
+            data = os.pread(file.descriptor, end - first, first)
+        except OSError as error:
+            file.last_error = error.strerror or str(error)
+            return
+        length, _ = cut_piece(data, max(_LEAST_SPLIT_BYTES, len(data) // 2), file.newline)
+        known = next((known for known in self.state.boundaries(file.record.source) if known.start == first), None)
+        piece, line_start = (max(1, known.piece), known.line_start) if known else (1, first)
+        if 0 < length < len(data):
+            boundary = Boundary(first, first + length, line_start, piece, ends_line=False)
+            self.state.add_boundary(file.record.source, boundary)

@@ -39,6 +39,7 @@ class Boundary(msgspec.Struct, frozen=True):
 class SourceRecord(msgspec.Struct):
     """One generation of one file. `offset` and `sequence` are the checkpoint; bytes below `sent_limit` may be sent.
 
+    Lines above `line_limit` were cut into pieces there.
     `path` is where it is now, `log_path` the name it was found under, which its events carry; `size_seen` is its size
     when it was last looked at, `packed_size` that of its compressed form; `dropped` counts the lines that a filter
     took, `abandoned_bytes` what was lost by reason. `prefixes` are hashes of the head up to its first line ends,
@@ -59,6 +60,7 @@ class SourceRecord(msgspec.Struct):
     dropped: int = 0
     guard: str = ""
     sent_limit: int = 0
+    line_limit: int = 0
     first_at: str = ""
     last_at: str = ""
     size_seen: int = 0

@@ -132,7 +132,7 @@ class Tracker:
     def _open_all(self, new: list[Found]) -> None:
         """Open what is new: first what is known by its inode, so that content decides only about the others."""
         if new:
-            for file in self.files.values():
+            for file in (*self.files.values(), *self.retired):
                 file.grow_head()
                 self.opener.lineage.add(file.record)
         remembered = self.opener.remembered()
@@ -157,7 +157,9 @@ class Tracker:
     def _move(self, file: TailedFile, descriptor: int, key: FileKey, path: str) -> None:
         """Let a source go on in the copy that holds its content."""
         self.log.info("file.continued", source=file.record.source, path=path, was=file.path, offset=file.offset)
-        self.files.pop(file.key, None)
+        if self.files.get(file.key) is file:
+            del self.files[file.key]
+        self.retired.discard(file)
         file.move_to(descriptor, key, path)
         self.state.save([file.checkpoint()])
         file.gone_at = None if entry_for(path, self.config.inputs) is not None else time.monotonic()
@@ -272,7 +274,7 @@ class Tracker:
         return entry_for(path, self.config.inputs) is not None or os.path.isdir(path)  # noqa: PTH112
 
     def _by_source(self, source: str) -> TailedFile | None:
-        return next((file for file in self.files.values() if file.record.source == source), None)
+        return next((file for file in [*self.files.values(), *self.retired] if file.record.source == source), None)
 
 
 def _is_deleted(file: TailedFile) -> bool:
