@@ -46,7 +46,7 @@ def _record(path: Path, offset: int, **changes) -> SourceRecord:
     seen, head, guard = os.fstat(descriptor), head_of(descriptor), guard_of(descriptor, offset).hex()
     os.close(descriptor)
     values = {"source": "00000000000000aa", "path": str(path), "log_path": str(path), "dataset": "web", "guard": guard}
-    values |= {"device": seen.st_dev, "inode": seen.st_ino, "head_length": head.length, "head_digest": head.digest}
+    values |= {"device": seen.st_dev, "inode": seen.st_ino, "head": head}
     return SourceRecord(**{**values, "offset": offset, "size_seen": seen.st_size, **changes})
 
 

@@ -17,6 +17,7 @@ from dataplane_common.taxonomy import ledger_subject
 from dataplane_tailer import __version__
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.identity import digest
 from dataplane_tailer.positions import Position
 from dataplane_tailer.state import SourceRecord
 
@@ -57,7 +58,7 @@ class Account:
             host=self.config.host,
             path=record.log_path,
             inode=record.inode,
-            head_hash=record.head_digest or None,
+            head_hash=digest(record.head) if record.head else None,
             accepted=read.sequence + read.dropped,
             acknowledged=acknowledged.sequence,
             in_flight=read.sequence - acknowledged.sequence,

@@ -22,7 +22,7 @@ from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.content import is_compressed, open_content
 from dataplane_tailer.discover import entry_for, find
 from dataplane_tailer.file import is_same
-from dataplane_tailer.identity import FileKey, Head, head_of, key_of
+from dataplane_tailer.identity import FileKey, head_of, key_of
 from dataplane_tailer.lineage import Lineage, continues, is_copy
 from dataplane_tailer.snapshot import Snapshot
 from dataplane_tailer.state import SourceRecord
@@ -68,7 +68,7 @@ class Evidence:
     owner: str = ""
     key: FileKey | None = None
     problem: str = ""
-    head: Head | None = None
+    head: bytes = b""
     is_compressed: bool = False
     matches: tuple[Match, ...] | None = None
     found_as: str | None = None

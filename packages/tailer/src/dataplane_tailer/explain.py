@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dataplane_tailer.evidence import Evidence, Kin, Match
+from dataplane_tailer.identity import digest
 
 Verdict = Literal["read", "will be read", "held back", "finished", "not read"]
 
@@ -156,7 +157,7 @@ def _identity(evidence: Evidence) -> Iterator[str]:
     if evidence.key is None:
         return
     device, inode = evidence.key
-    head = f", head {evidence.head.digest} over {evidence.head.length} bytes" if evidence.head else ""
+    head = f", head {digest(evidence.head)} over {len(evidence.head)} bytes" if evidence.head else ""
     packed = ", compressed" if evidence.is_compressed else ""
     owner = f"mode {evidence.mode:04o}, {evidence.owner}"
     yield f"identity: device {device}, inode {inode}, {evidence.size:,} bytes{packed}, {owner}{head}"

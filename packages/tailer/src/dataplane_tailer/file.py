@@ -20,7 +20,6 @@ from dataplane_tailer.identity import (
     has_head,
     head_of,
     mark_of,
-    prefixes_of,
 )
 from dataplane_tailer.multiline import Cut
 from dataplane_tailer.positions import Position, Positions
@@ -105,6 +104,7 @@ class TailedFile:
             self.is_whole = self.is_intact()
             if self.is_whole:
                 self.whole_size, self.shrunk_at = size, None
+                self.grow_head()
         return size
 
     @property
@@ -131,7 +131,7 @@ class TailedFile:
 
     def rewind(self, boundaries: Iterable[Boundary]) -> None:
         """Go back to the checkpoint: all behind it is read and sent again, acknowledgements on their way are void."""
-        self.positions = Positions(self.positions.resolved, self.positions.guard)
+        self.positions = self.positions.withdraw()
         self.offset, self.sequence, self.dropped = self.positions.resolved
         self.guard = self.positions.guard
         self._enter(boundaries)
@@ -172,7 +172,7 @@ class TailedFile:
 
     def let_go(self) -> None:
         """Close the file for somebody who opens it again at the checkpoint; acknowledgements on their way are void."""
-        self.positions = Positions(self.positions.resolved)
+        self.positions = self.positions.withdraw()
         self.retire()
 
     def abandon(self, reason: str, count_bytes: int) -> None:
@@ -193,15 +193,23 @@ class TailedFile:
         return record
 
     def grow_head(self) -> None:
-        """Hash more of the file's head while it is small, but never that of a file that was written anew."""
-        record = self.record
-        if self.is_retired or record.head_length >= HEAD_BYTES:
-            return
-        with suppress(OSError):  # whoever reads the file next hears of it
-            head = head_of(self.descriptor)
-            if head.length > record.head_length and has_head(self.descriptor, record.head) and self.is_intact():
-                record.head_length, record.head_digest = head
-                record.prefixes = prefixes_of(self.descriptor)
+        """Look at more of the file's first bytes while it is small, but never at those of a file written anew."""
+        known = self.record.head
+        if len(known) < HEAD_BYTES and not self.is_retired:
+            with suppress(OSError):  # whoever reads the file next hears of it
+                head = head_of(self.descriptor)
+                if len(head) > len(known) and head.startswith(known):
+                    self.record.head = head
+
+    def learn_head(self, data: bytes) -> bool:
+        """Remember the first bytes as they were read, at the offset; return False if others were there before."""
+        head, at = self.record.head, self.offset
+        if at >= HEAD_BYTES or at > len(head):
+            return True
+        known, seen = head[at:], data[: HEAD_BYTES - at]
+        if len(seen) > len(known) and seen.startswith(known):
+            self.record.head = head[:at] + seen
+        return seen.startswith(known) or known.startswith(seen)
 
     def close(self) -> None:
         """Let the file go."""

@@ -1,6 +1,6 @@
-"""Who a file is: device and inode, a hash of its head, a hash of the bytes before a position.
+"""Who a file is: device and inode, its first bytes, the bytes before a position.
 
-Flows in: an open file. Flows out: keys and fingerprints. Invariant: two generations of a path look the same only
+Flows in: an open file. Flows out: keys and evidence. Invariant: two generations of a path look the same only
 if they are byte for byte the same there.
 """
 
@@ -12,8 +12,6 @@ from typing import NamedTuple
 HEAD_BYTES = 1024
 #: Bytes before a position that must still be there when the file is read again.
 GUARD_BYTES = 64
-#: So many line ends of a file's head are remembered.
-_PREFIXES = 16
 
 
 class FileKey(NamedTuple):
@@ -23,38 +21,19 @@ class FileKey(NamedTuple):
     inode: int
 
 
-class Head(NamedTuple):
-    """The hash of a file's first `length` bytes; grows with the file up to `HEAD_BYTES`."""
-
-    length: int
-    digest: str
-
-
 def key_of(stat: os.stat_result) -> FileKey:
     """Return the key of a file that was looked at."""
     return FileKey(stat.st_dev, stat.st_ino)
 
 
-def head_of(descriptor: int, length: int = HEAD_BYTES) -> Head:
-    """Hash the first bytes of an open file, as many of `length` as there are."""
-    data = os.pread(descriptor, length, 0)
-    return Head(len(data), digest(data))
+def head_of(descriptor: int) -> bytes:
+    """Return the first bytes of an open file, `HEAD_BYTES` at the most."""
+    return os.pread(descriptor, HEAD_BYTES, 0)
 
 
-def prefixes_of(descriptor: int) -> list[tuple[int, str]]:
-    """Hash the head of an open file up to each of its first line ends: a copy made earlier ends at one of them."""
-    data = os.pread(descriptor, HEAD_BYTES, 0)
-    ends: list[tuple[int, str]] = []
-    at = data.find(b"\n")
-    while at >= 0 and len(ends) < _PREFIXES:
-        ends.append((at + 1, digest(data[: at + 1])))
-        at = data.find(b"\n", at + 1)
-    return ends
-
-
-def has_head(descriptor: int, head: Head) -> bool:
-    """Tell whether an open file begins with the bytes that `head` was made of."""
-    return head_of(descriptor, head.length) == head if head.length else True
+def has_head(descriptor: int, head: bytes) -> bool:
+    """Tell whether an open file begins with these bytes."""
+    return not head or os.pread(descriptor, len(head), 0) == head
 
 
 def guard_of(descriptor: int, offset: int) -> bytes:

@@ -4,15 +4,14 @@ Flows in: records of known generations, open files. Flows out: candidates, and w
 Invariant: content decides; names only break ties where there is too little content to be sure.
 """
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.file import is_same
-from dataplane_tailer.identity import HEAD_BYTES, FileKey, Head, guard_of, has_head, head_of, mark_of
+from dataplane_tailer.identity import HEAD_BYTES, FileKey, guard_of, has_head, head_of, mark_of
 from dataplane_tailer.state import SourceRecord
 
 #: A copy is compared with its original at so many places, so that the cost does not grow with the file.
@@ -20,52 +19,49 @@ _SAMPLES = 16
 _SAMPLE_BYTES = 4096
 #: From so much equal content on, two files are the same log; below it they may just begin alike.
 SURE_BYTES = HEAD_BYTES
-_ANY_HEAD = Head(0, "")
 
 
 @dataclass(slots=True)
 class Lineage:
-    """An index of generations by the hash of their heads, whose lengths differ while files are small."""
+    """An index of generations by their first bytes, of which there are the fewer the smaller a file is."""
 
-    _by_head: dict[int, dict[str, dict[str, SourceRecord]]] = field(default_factory=dict)
-    _places: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    _heads: dict[str, bytes] = field(default_factory=dict)
+    _by_head: dict[int, dict[bytes, dict[str, SourceRecord]]] = field(default_factory=dict)
 
     def add(self, record: SourceRecord) -> None:
         """Index a generation, again when its head has grown."""
-        places = [place for place in (record.head, *record.prefixes) if place[0]]
-        if self._places.get(record.source) == places:
+        if not record.head or self._heads.get(record.source) is record.head:
             return
         self.discard(record.source)
-        self._places[record.source] = places
-        for length, digest in places:
-            self._by_head.setdefault(length, {}).setdefault(digest, {})[record.source] = record
+        self._heads[record.source] = record.head
+        self._by_head.setdefault(len(record.head), {}).setdefault(record.head, {})[record.source] = record
 
     def discard(self, source: str) -> None:
         """Forget a generation."""
-        for length, digest in set(self._places.pop(source, ())):
-            same_length = self._by_head[length]
-            same_length[digest].pop(source)
-            if not same_length[digest]:
-                del same_length[digest]
-            if not same_length:
-                del self._by_head[length]
+        head = self._heads.pop(source, b"")
+        if not head:
+            return
+        same_length = self._by_head[len(head)]
+        same_length[head].pop(source)
+        if not same_length[head]:
+            del same_length[head]
+        if not same_length:
+            del self._by_head[len(head)]
 
-    def candidates(self, descriptor: int) -> Iterator[SourceRecord]:
-        """Yield the generations whose head is this file's head, the longest heads first."""
-        data = os.pread(descriptor, HEAD_BYTES, 0)
-        lengths = sorted(length for length in self._by_head if length <= len(data))
-        found: dict[str, SourceRecord] = {}
-        running, at = hashlib.blake2b(digest_size=8), 0
-        for length in lengths:
-            running.update(data[at:length])
-            at = length
-            for source, record in self._by_head[length].get(running.copy().hexdigest(), {}).items():
-                found.pop(source, None)
-                found[source] = record
-        yield from reversed(found.values())
+    def candidates(self, descriptor: int) -> list[SourceRecord]:
+        """Return the generations that begin as this file does as far as both go, the longest heads first."""
+        head = head_of(descriptor)
+        found: list[SourceRecord] = []
+        for length in sorted(self._by_head, reverse=True):
+            heads = self._by_head[length]
+            if length > len(head) > 0:
+                found += [record for known in heads if known.startswith(head) for record in heads[known].values()]
+            elif length <= len(head):
+                found += heads.get(head[:length], {}).values()
+        return found
 
 
-def continues(descriptor: int, offset: int, guard: bytes, head: Head = _ANY_HEAD) -> bool:
+def continues(descriptor: int, offset: int, guard: bytes, head: bytes = b"") -> bool:
     """Tell whether a file holds what was read up to `offset`: it is long enough and has the same bytes there."""
     if os.fstat(descriptor).st_size < offset or not has_head(descriptor, head):
         return False
@@ -75,11 +71,11 @@ def continues(descriptor: int, offset: int, guard: bytes, head: Head = _ANY_HEAD
 def is_shipped(descriptor: int, record: SourceRecord, offset: int) -> bool:
     """Tell whether a file is a copy of a generation that ends before `offset`: there is nothing new in it."""
     size = os.fstat(descriptor).st_size
-    marks = [mark for mark in record.marks if mark[0] <= size]
     if not 0 < size <= offset:
         return False
-    if size <= HEAD_BYTES:
-        return head_of(descriptor) in (record.head, *record.prefixes)
+    if size <= len(record.head):
+        return record.head.startswith(head_of(descriptor))
+    marks = [mark for mark in record.marks if mark[0] <= size]
     if not marks or not has_head(descriptor, record.head):
         return False
     return mark_of(marks[-1][0], guard_of(descriptor, marks[-1][0])) == marks[-1]
@@ -121,8 +117,10 @@ def may_be_copy(descriptor: int, found: Found, record: SourceRecord) -> bool:
 
     Where there is little content, the original must still lie there, with other content.
     """
+    if not is_related(found.path, record.log_path):
+        return False
     if os.fstat(descriptor).st_size >= SURE_BYTES:
-        return is_related(found.path, record.log_path)
+        return True
     path = siblings(record.path).get(FileKey(record.device, record.inode))
     return path is not None and not is_compressed(path) and not _has(path, record)
 

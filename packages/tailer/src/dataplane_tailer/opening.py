@@ -18,7 +18,7 @@ from dataplane_tailer.content import is_compressed, open_content
 from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.encoding import newline_of, resolve
 from dataplane_tailer.file import TailedFile, is_same
-from dataplane_tailer.identity import FileKey, guard_of, head_of, prefixes_of
+from dataplane_tailer.identity import FileKey, guard_of, head_of
 from dataplane_tailer.lineage import (
     SURE_BYTES,
     Lineage,
@@ -141,7 +141,7 @@ class Opener:
                 descriptor = open_content(beside, self.spool)
             except (OSError, Transient):
                 continue
-            if (offset or record.head_length) and continues(descriptor, offset, guard, record.head):
+            if (offset or record.head) and continues(descriptor, offset, guard, record.head):
                 return beside, key, descriptor
             os.close(descriptor)
         return None
@@ -190,7 +190,7 @@ class Opener:
         A file that was empty when it was last seen has only its inode to tell; that is asked last.
         """
         for record in reversed(self._remembered.get(found.key, [])):
-            has_evidence = record.offset > 0 or record.head_length > 0
+            has_evidence = record.offset > 0 or bool(record.head)
             if has_evidence is not is_evident or (record.is_final and not is_evident):
                 continue
             if not is_same(descriptor, record):
@@ -221,11 +221,10 @@ class Opener:
         return record
 
     def _new_record(self, descriptor: int, found: Found) -> SourceRecord:
-        head = head_of(descriptor)
         now = timestamp(time.time())
         dataset = found.entry.dataset
-        record = SourceRecord(new_source(), found.path, found.path, dataset, *found.key, *head, first_at=now)
-        record.prefixes = prefixes_of(descriptor)
+        record = SourceRecord(new_source(), found.path, found.path, dataset, *found.key, first_at=now)
+        record.head = head_of(descriptor)
         if found.entry.start_at == "end" and self.is_first_start(found.entry):
             record.offset = _last_line_start(descriptor, os.fstat(descriptor).st_size)
             record.guard = guard_of(descriptor, record.offset).hex()

@@ -5,6 +5,7 @@ whose predecessors are all acknowledged. Source: the algorithm of Jeffail/checkp
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,10 +20,11 @@ class Position(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One frame on its way; `guard` is what was read just before its end."""
+    """One frame on its way; `guard` is what was read just before its end, `withdraw` has it sent no more."""
 
     upto: Position
     guard: bytes = b""
+    withdraw: Callable[[], object] = int
     is_acknowledged: bool = False
 
 
@@ -34,11 +36,17 @@ class Positions:
     guard: bytes = b""
     _sent: deque[Sent] = field(default_factory=deque)
 
-    def track(self, upto: Position, guard: bytes = b"") -> Sent:
+    def track(self, upto: Position, guard: bytes = b"", withdraw: Callable[[], object] = int) -> Sent:
         """Remember a frame that is about to be sent; frames are tracked in the order of their positions."""
-        sent = Sent(upto, guard)
+        sent = Sent(upto, guard, withdraw)
         self._sent.append(sent)
         return sent
+
+    def withdraw(self) -> "Positions":
+        """Have nothing of this sent any more; return the checkpoint to begin again from."""
+        for sent in self._sent:
+            sent.withdraw()
+        return Positions(self.resolved, self.guard)
 
     def resolve(self, sent: Sent) -> Position:
         """Mark a frame as acknowledged and return the checkpoint that this allows."""

@@ -101,9 +101,10 @@ def _chunk_bytes(file: TailedFile, limit: int) -> int:
 def _read_guarded(file: TailedFile, length: int) -> bytes:
     kept = len(file.guard)
     read = os.pread(file.descriptor, kept + length, file.offset - kept)
-    if not read.startswith(file.guard):
+    data = read[kept:]
+    if not read.startswith(file.guard) or not file.learn_head(data):
         raise Rewritten(f"{file.path}: shorter than {file.offset} bytes, or written anew")
-    return read[kept:]
+    return data
 
 
 def _newline_of_flushed(data: bytes, newline: bytes) -> int:

@@ -70,13 +70,14 @@ class Shipper:
     def _line_limit(self, file: TailedFile) -> int:
         """The longest line that surely fits into one message; what may have been sent before is cut as it was then."""
         record = file.record
-        if record.line_limit and file.offset < file.replay_until:
+        if record.line_limit and (file.positions.waiting or file.offset < file.replay_until):
             return record.line_limit
         fits = (self.publisher.connection.max_message_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
         limit = max(_LEAST_SPLIT_BYTES, min(self.delivery.max_line_bytes, fits))
         if limit != record.line_limit:
             record.line_limit = limit
-            self.state.save([record])
+            if record.sent_limit:  # else it is saved with the first lease
+                self.state.save([file.checkpoint()])
         return limit
 
     async def _ship_lines(self, file: TailedFile, chunk: Lines) -> None:
@@ -117,7 +118,8 @@ class Shipper:
         """Send a group and track it; one of which a filter has left nothing is settled at once."""
         self._extend_lease(file, group.upto.offset)
         positions = file.positions
-        sent = positions.track(group.upto, guard)
+        settled: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        sent = positions.track(group.upto, guard, settled.cancel)
         if group.count == 0:
             positions.resolve(sent)
             self.on_acknowledged(file)
@@ -131,8 +133,10 @@ class Shipper:
             count=group.count,
             replay=group.first < file.replay_until,
         )
-        settled = await self.publisher.publish(frame.subject, frame.payload, frame.headers)
         settled.add_done_callback(partial(self._on_settled, file, positions, sent, (group.first, group.count)))
+        await self.publisher.publish(frame.subject, frame.payload, frame.headers, settled)
+        if settled.done():  # refused already: let that be heard before anything behind it is sent
+            await asyncio.sleep(0)
 
     def _extend_lease(self, file: TailedFile, end: int) -> None:
         """Keep on disk how far bytes may have been sent, so that a restart knows which frames are re-sends."""

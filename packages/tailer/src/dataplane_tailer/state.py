@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.identity import Head
 
 _VERSION = 1
 _LOCK_FILE = "lock"
@@ -39,12 +38,11 @@ class Boundary(msgspec.Struct, frozen=True):
 class SourceRecord(msgspec.Struct):
     """One generation of one file. `offset` and `sequence` are the checkpoint; bytes below `sent_limit` may be sent.
 
-    Lines above `line_limit` were cut into pieces there.
-    `path` is where it is now, `log_path` the name it was found under, which its events carry; `size_seen` is its size
-    when it was last looked at, `packed_size` that of its compressed form; `dropped` counts the lines that a filter
-    took, `abandoned_bytes` what was lost by reason. `prefixes` are hashes of the head up to its first line ends,
-    `marks` places that were read, each with a hash of the bytes before it, the older the sparser: they tell a copy that
-    ends before the checkpoint.
+    `path` is where it is now, `log_path` the name it was found under, which its events carry; `head` are its first
+    bytes; lines above `line_limit` were cut into pieces there; `size_seen` is its size when it was last looked at,
+    `packed_size` that of its compressed form; `dropped` counts the lines that a filter took, `abandoned_bytes` what was
+    lost by reason. `marks` are places that were read, each with a hash of the bytes before it, the older the sparser:
+    they tell a copy that ends before the checkpoint.
     """
 
     source: str
@@ -53,8 +51,7 @@ class SourceRecord(msgspec.Struct):
     dataset: str
     device: int
     inode: int
-    head_length: int = 0
-    head_digest: str = ""
+    head: bytes = b""
     offset: int = 0
     sequence: int = 0
     dropped: int = 0
@@ -65,16 +62,10 @@ class SourceRecord(msgspec.Struct):
     last_at: str = ""
     size_seen: int = 0
     packed_size: int = 0
-    prefixes: list[tuple[int, str]] = []
     marks: list[tuple[int, str]] = []
     abandoned_bytes: dict[str, int] = {}
     last_error: str = ""
     is_final: bool = False
-
-    @property
-    def head(self) -> Head:
-        """The fingerprint of its first bytes."""
-        return Head(self.head_length, self.head_digest)
 
 
 class State:

@@ -16,7 +16,7 @@ from dataplane_tailer.state import Boundary, SourceRecord
 
 _SOURCE = re.compile(r"[0-9a-f]{16}")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
-_COUNTS = ("device", "inode", "head_length", "offset", "sequence", "sent_limit", "size_seen", "packed_size")
+_COUNTS = ("device", "inode", "offset", "sequence", "sent_limit", "size_seen", "packed_size")
 #: What a state remembers besides the sources of files, and moves with it: inputs that have been looked at, streams.
 _MOVED = ("input ", STREAM)
 

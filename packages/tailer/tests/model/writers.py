@@ -120,14 +120,15 @@ class Writers:
             file = self.tailer.tracker.files.get(key_of((self.lab.folder / name).stat()))
             if file is not None and file is not self.stale:
                 self.at[name].is_open = True
-                self.at[name].is_known |= file.offset > 0 or file.record.head_length > 0
+                self.at[name].is_known |= file.offset > 0 or bool(file.record.head)
         seen = [self.at[name] for name in named]
         return all(g.is_open and (g.is_known or not g.content) for g in seen) or self.task.done()
 
     def note_truncation(self) -> None:
-        """What the tailer has open under this inode now is the generation before."""
+        """What the tailer has open under this inode now is the generation before, if it knows any of its bytes."""
         files = {} if self.tailer is None else self.tailer.tracker.files
-        self.stale = files.get(key_of((self.lab.folder / "app.log").stat()))
+        file = files.get(key_of((self.lab.folder / "app.log").stat()))
+        self.stale = file if file is not None and (file.offset or file.record.head) else None
 
     async def shift(self) -> None:
         """Make room for `.1`: `.2` becomes `.3`, the oldest is deleted."""

@@ -102,14 +102,21 @@ class Publisher:
         """Messages sent and not yet settled."""
         return len(self._in_flight)
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> "asyncio.Future[PubAck]":
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: Mapping[str, str],
+        settled: "asyncio.Future[PubAck] | None" = None,
+    ) -> "asyncio.Future[PubAck]":
         """Send a message as soon as the window has room and return the future of its acknowledgement.
 
         The future raises `TooLarge` when the message can never be stored at its size; it stays pending while the bus
-        is away. The caller may drop it; the message is re-sent all the same.
+        is away. The caller may drop it; the message is re-sent all the same. A caller who cancels it, its own one also
+        before it was sent, has the message sent no more.
         """
         await self._slots.acquire()
-        settled: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        settled = settled or asyncio.get_running_loop().create_future()
         token = f"{self._next_token:x}"
         self._next_token += 1
         entry = _InFlight(subject, payload, headers, settled)
@@ -142,6 +149,9 @@ class Publisher:
 
     async def _send(self, token: str, entry: _InFlight) -> bool:
         """Put a message on the wire, or refuse it; return False if there is no session to do it."""
+        if entry.settled.cancelled():
+            self._forget(token)
+            return True
         limit = self.connection.max_message_bytes
         if (size := size_on_wire(entry.payload, entry.headers)) > limit:
             self._refuse(token, TooLarge(f"a message of {size} bytes is above what the server takes ({limit})"))
@@ -223,6 +233,8 @@ class Publisher:
                     self.counts.resent += entry.was_sent
                     if not await self._send(token, entry):
                         return False
+                    if entry.settled.done():
+                        await asyncio.sleep(0)  # who hears of a refusal may withdraw what comes behind it
         return True
 
     def _due(self) -> list[tuple[str, _InFlight]]:
