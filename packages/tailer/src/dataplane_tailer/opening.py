@@ -36,6 +36,8 @@ from dataplane_tailer.positions import Position, Positions
 from dataplane_tailer.render import Origin, Tally, renderer
 from dataplane_tailer.state import SourceRecord, State
 
+#: So many copies of a source are remembered.
+_COPIES = 16
 #: Where a byte-order mark would be.
 _MARK_BYTES = 4
 
@@ -180,7 +182,7 @@ class Opener:
             elif continues(descriptor, live.offset, live.guard):
                 return Moved(live, descriptor)
             offset = candidate.offset if live is None else live.offset
-            if may_be_copy(descriptor, found, candidate) and is_shipped(descriptor, candidate, offset):
+            if is_shipped(descriptor, candidate, offset) and self._is_copy_of(descriptor, found, candidate):
                 return None
         return self._by_inode(descriptor, found, is_evident=False) or self._new_record(descriptor, found)
 
@@ -204,6 +206,17 @@ class Opener:
             fresh.offset, fresh.guard = record.offset, record.guard
             return fresh
         return None
+
+    def _is_copy_of(self, descriptor: int, found: Found, record: SourceRecord) -> bool:
+        """Tell whether a file is known as a copy of a generation, or is found to be one; that is remembered."""
+        copy = (*found.key, found.size)
+        if copy in record.copies:
+            return True
+        is_one = may_be_copy(descriptor, found, record)
+        if is_one:
+            record.copies = [*record.copies[-_COPIES + 1 :], copy]
+            self.state.save([record])
+        return is_one
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
         """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only."""

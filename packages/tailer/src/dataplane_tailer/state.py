@@ -42,7 +42,7 @@ class SourceRecord(msgspec.Struct):
     bytes; lines above `line_limit` were cut into pieces there; `size_seen` is its size when it was last looked at,
     `packed_size` that of its compressed form; `dropped` counts the lines that a filter took, `abandoned_bytes` what was
     lost by reason. `marks` are places that were read, each with a hash of the bytes before it, the older the sparser:
-    they tell a copy that ends before the checkpoint.
+    they tell a copy that ends before the checkpoint; `copies` are device, inode and size of those that were found.
     """
 
     source: str
@@ -63,6 +63,7 @@ class SourceRecord(msgspec.Struct):
     size_seen: int = 0
     packed_size: int = 0
     marks: list[tuple[int, str]] = []
+    copies: list[tuple[int, int, int]] = []
     abandoned_bytes: dict[str, int] = {}
     last_error: str = ""
     is_final: bool = False

@@ -32,8 +32,8 @@ def verdict(world, events: list[dict]) -> list[str]:
         if not free:
             was = [(g.number, shipped[g][0], g.story) for g in fits]
             problems.append(f"{source}: {'doubled ' + str(was) if fits else 'in no file'}: {mismatch(world, parts)}")
-        else:
-            shipped[free[0]] = (source, parts)
+        else:  # of several files that begin alike, the one that this is all of
+            shipped[min(free, key=lambda g, parts=parts: (len(lacks(g, parts)), -g.must))] = (source, parts)
     for generation in world.generations:
         source, parts = shipped.get(generation, ("-", {}))
         problems += [f"{source} {generation.number} {generation.story}: {what}" for what in lacks(generation, parts)]
