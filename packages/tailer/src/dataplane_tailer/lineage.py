@@ -19,6 +19,8 @@ _SAMPLES = 16
 _SAMPLE_BYTES = 4096
 #: From so much equal content on, two files are the same log; below it they may just begin alike.
 SURE_BYTES = HEAD_BYTES
+#: Fewer equal bytes than these say nothing at all.
+_LEAST_BYTES = 8
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ def continues(descriptor: int, offset: int, guard: bytes, head: bytes = b"") -> 
 def is_shipped(descriptor: int, record: SourceRecord, offset: int) -> bool:
     """Tell whether a file is a copy of a generation that ends before `offset`: there is nothing new in it."""
     size = os.fstat(descriptor).st_size
-    if not 0 < size <= offset:
+    if not _LEAST_BYTES <= size <= offset:
         return False
     if size <= len(record.head):
         return record.head.startswith(head_of(descriptor))
@@ -115,11 +117,14 @@ def is_continuation(descriptor: int, found: Found, record: SourceRecord) -> bool
 def may_be_copy(descriptor: int, found: Found, record: SourceRecord) -> bool:
     """Tell whether a file may be a copy that was made before its original was truncated.
 
-    Where there is little content, the original must still lie there, with other content.
+    Where there is little content, the original must have been truncated: it was seen, or it lies there with other
+    content.
     """
     if not is_related(found.path, record.log_path):
         return False
     if os.fstat(descriptor).st_size >= SURE_BYTES:
+        return True
+    if record.was_truncated:
         return True
     path = siblings(record.path).get(FileKey(record.device, record.inode))
     return path is not None and not is_compressed(path) and not _has(path, record)

@@ -223,8 +223,9 @@ class Opener:
         if found.path == original.record.log_path or not is_copy(descriptor, original.descriptor):
             return False
         since_s = self._held_since.setdefault(found.key, time.monotonic())
+        size = os.fstat(descriptor).st_size
         is_packed = is_compressed(found.path) and is_related(found.path, original.record.log_path)
-        is_sure = is_packed or os.fstat(descriptor).st_size >= SURE_BYTES
+        is_sure = size >= SURE_BYTES or (is_packed and size == original.size())
         return is_sure or (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
 
     def _take_over(self, record: SourceRecord, found: Found) -> SourceRecord:

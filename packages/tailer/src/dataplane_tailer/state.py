@@ -66,6 +66,7 @@ class SourceRecord(msgspec.Struct):
     copies: list[tuple[int, int, int]] = []
     abandoned_bytes: dict[str, int] = {}
     last_error: str = ""
+    was_truncated: bool = False
     is_final: bool = False
 
 

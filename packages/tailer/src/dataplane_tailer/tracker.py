@@ -233,6 +233,8 @@ class Tracker:
         """Start a new source for a file that was truncated or written anew; the old one goes on in its copy, if any."""
         self.log.info("file.truncated", path=file.path, source=file.record.source, offset=file.offset)
         descriptor, gone_at = os.dup(file.descriptor), file.gone_at
+        file.record.was_truncated = True
+        self.state.save([file.record])
         found = Found(file.path, file.key, 0, file.entry)
         beside = self.opener.find_continuation(file.record, file.offset, file.guard, self.files)
         if beside is None:

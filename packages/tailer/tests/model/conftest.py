@@ -7,10 +7,11 @@ little content a copy cannot always be told from another log that begins alike.
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 
 import pytest
-from writers import Writers
+from writers import QUICK, Writers
 
 from dataplane_common.config import environment
 from dataplane_tailer.pipeline import create
@@ -143,7 +144,9 @@ class World(Writers):
             """Without a flush an unterminated line waits for its end."""
             return not self.flushes and os.pread(file.descriptor, 1, file.size() - 1) != b"\n"
 
-        return self.look() and all(
+        held = tracker.opener._held_since.values()
+        is_resting = all(time.monotonic() - since_s > 2 * QUICK["hold_copy_ms"] / 1000 for since_s in held)
+        return is_resting and self.look() and all(
             file.positions.waiting == 0 and (file.offset == file.size() or is_open_ended(file))
             for file in [*tracker.files.values(), *tracker.retired]
             if not file.is_retired

@@ -19,6 +19,7 @@ QUICK = {
     "close_rotated_after_ms": 600,
     "max_line_bytes": LIMIT,
     "ack_timeout_s": 1.0,
+    "hold_copy_ms": 200,
 }
 
 
@@ -56,13 +57,13 @@ class Writers:
         self.story: list[str] = []
         pattern = "app.log*" if self.inside else "app.log"
         delivery = {**QUICK, "idle_flush_ms": 500 if self.flushes else 60_000}
-        self.stale = None
+        self.stale, self.known, self.old = None, b"", None
         self.config = lab.config(paths=[str(lab.folder / pattern)], delivery=delivery)
 
     def line(self) -> bytes:
-        """A line that is never written twice, short, long, blank before it, or ending as on Windows."""
+        """A line that is never written twice and begins as no other, short, long, blank before it, or ending as on Windows."""
         self.numbers += 1
-        text = f"{self.numbers:06d} " + "é" * self.rng.choice([0, 0, 3, 40])
+        text = f"{self.numbers * 7919 % 99_999_989:08d} " + "é" * self.rng.choice([0, 0, 3, 40])
         if self.rng.random() < 0.1:
             text += "".join(f"<{number:04d}>" for number in range(self.rng.choice([48, 49, 50, 51, 200])))
         blank = self.rng.choice(["", "", "", "", "\n"])
@@ -118,17 +119,26 @@ class Writers:
         named = [name for name in self.at if self.inside or name == "app.log"]
         for name in named:
             file = self.tailer.tracker.files.get(key_of((self.lab.folder / name).stat()))
-            if file is not None and file is not self.stale:
-                self.at[name].is_open = True
-                self.at[name].is_known |= file.offset > 0 or bool(file.record.head)
+            if file is None or (file is self.stale and not self.is_taken_for_the_old(self.at[name])):
+                continue
+            self.at[name].is_open = True
+            self.at[name].is_known |= file.offset > 0 or bool(file.record.head)
         seen = [self.at[name] for name in named]
         return all(g.is_open and (g.is_known or not g.content) for g in seen) or self.task.done()
 
-    def note_truncation(self) -> None:
-        """What the tailer has open under this inode now is the generation before, if it knows any of its bytes."""
+    def is_taken_for_the_old(self, generation: Generation) -> bool:
+        """All that is known of what was there before may be there again; then nobody can tell, and that is lost."""
+        if not generation.content.startswith(self.known):
+            return False
+        self.old.sure = 0
+        return True
+
+    def note_truncation(self, old: Generation) -> None:
+        """What the tailer has open under this inode now is the generation before, by all that it knows of it."""
         files = {} if self.tailer is None else self.tailer.tracker.files
-        file = files.get(key_of((self.lab.folder / "app.log").stat()))
-        self.stale = file if file is not None and (file.offset or file.record.head) else None
+        self.stale = files.get(key_of((self.lab.folder / "app.log").stat()))
+        self.known = b"" if self.stale is None else self.stale.record.head
+        self.old = old
 
     async def shift(self) -> None:
         """Make room for `.1`: `.2` becomes `.3`, the oldest is deleted."""
@@ -174,8 +184,8 @@ class Writers:
 
     async def copytruncate(self) -> None:
         """Copy, then truncate; sometimes something is written in between."""
-        if "app.log" not in self.at or not self.at["app.log"].content:
-            return
+        if "app.log" not in self.at or len(self.at["app.log"].content) < 8:
+            return  # of less nobody can tell that it is a copy
         await self.shift()
         old = self.at.pop("app.log")
         shutil.copy(self.lab.folder / "app.log", self.lab.folder / "app.log.1")
@@ -194,13 +204,13 @@ class Writers:
         old.story.append(f"copytruncated at {copied}")
         self.at["app.log.1"] = old
         self.write(b"")
-        self.note_truncation()
+        self.note_truncation(old)
         if self.rng.random() < 0.7:
             self.write(self.line())
 
     async def compress(self) -> None:
         """Rename and compress at once, or compress what was rotated before."""
-        if "app.log.1" not in self.at:
+        if "app.log.1" not in self.at or len(self.at["app.log.1"].content) < 8:
             return
         await self.opened()
         packed = gzip.compress((self.lab.folder / "app.log.1").read_bytes())
@@ -218,7 +228,7 @@ class Writers:
         generation.sure = 0
         generation.story.append("truncated")
         os.truncate(self.lab.folder / "app.log", 0)
-        self.note_truncation()
+        self.note_truncation(generation)
         self.write(b"".join(self.line() for _ in range(self.rng.choice([0, 1, 30]))))
 
     async def delete(self) -> None:
