@@ -164,6 +164,7 @@ class TailedFile:
         self.descriptor = descriptor
         self.record.device, self.record.inode = key
         self.record.path = path
+        trim_head(self.record, descriptor)
 
     def retire(self) -> None:
         """Let the file's bytes go; what is on its way may still be acknowledged."""
@@ -215,6 +216,12 @@ class TailedFile:
         """Let the file go."""
         if not self.is_retired:
             os.close(self.descriptor)
+
+
+def trim_head(record: SourceRecord, descriptor: int) -> None:
+    """Forget of the first bytes what a copy lacks that was made before they were written."""
+    if record.head.startswith(head := head_of(descriptor)):
+        record.head = head
 
 
 def is_same(descriptor: int, record: SourceRecord) -> bool:

@@ -17,7 +17,7 @@ from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.content import is_compressed, open_content
 from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.encoding import newline_of, resolve
-from dataplane_tailer.file import TailedFile, is_same
+from dataplane_tailer.file import TailedFile, is_same, trim_head
 from dataplane_tailer.identity import FileKey, guard_of, head_of
 from dataplane_tailer.lineage import (
     SURE_BYTES,
@@ -253,6 +253,7 @@ class Opener:
         newline = newline_of(encoding)
         limit = self.config.delivery.max_line_bytes
         record.packed_size = found.size
+        trim_head(record, descriptor)
         file = TailedFile(
             descriptor,
             record,
