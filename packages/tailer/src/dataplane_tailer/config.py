@@ -56,7 +56,8 @@ class DeliveryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class InputConfig(ParserConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[[inputs]]`: which files, and what their lines are (see `ParserConfig` for the keys of the parsers).
 
-    `type` says where lines come from; `paths` belong to files, `units` to the systemd journal.
+    `type` says where lines come from; `paths` belong to files, `units` to the systemd journal. Files that were last
+    written to longer than `ignore_older_s` ago are not begun; 0 begins all.
     """
 
     paths: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class InputConfig(ParserConfig, frozen=True, forbid_unknown_fields=True, kw_only
     type: Literal["file", "stdin", "journal"] = "file"
     units: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ignore_older_s: int = 0
     start_at: Literal["beginning", "end"] = "beginning"
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
     encoding: str = "utf-8"

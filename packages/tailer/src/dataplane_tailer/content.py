@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from dataplane_common.errors import Transient
+from dataplane_tailer.identity import HEAD_BYTES
 
 _CHUNK_BYTES = 1024 * 1024
 _READERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
@@ -48,6 +49,20 @@ def open_content(path: str, spool: Path) -> int:
         return descriptor
     with os.fdopen(descriptor, "rb") as packed:
         return _unpack(path, reader(packed), spool)
+
+
+def packed_head(path: str) -> bytes:
+    """Return the first bytes of a compressed file's text, as many as a file's head has; empty if there are none yet.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with open(path, "rb") as packed:  # noqa: PTH123 - strings stay strings on this path
+        reader = _reader_of(packed.fileno())
+        try:
+            return b"" if reader is None else bytes(reader(packed).read(HEAD_BYTES))
+        except _BROKEN:
+            return b""
 
 
 def _reader_of(descriptor: int) -> Callable[[IO[bytes]], Any] | None:

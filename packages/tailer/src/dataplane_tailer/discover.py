@@ -22,12 +22,13 @@ _NAME_FLAGS = fnmatch.BRACE
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file as the file system shows it now."""
+    """A file as the file system shows it now; `modified_at` in seconds since the epoch."""
 
     path: str
     key: FileKey
     size: int
     entry: InputConfig
+    modified_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ def find(inputs: Iterable[InputConfig]) -> dict[FileKey, Found]:
             except OSError:
                 continue  # gone since the folder was listed, or a dangling link
             if stat.S_ISREG(looked_at.st_mode):
-                found.setdefault(key_of(looked_at), Found(path, key_of(looked_at), looked_at.st_size, entry))
+                key = key_of(looked_at)
+                found.setdefault(key, Found(path, key, looked_at.st_size, entry, looked_at.st_mtime))
     return found
 
 

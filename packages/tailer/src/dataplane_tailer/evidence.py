@@ -190,7 +190,7 @@ def _by_content(descriptor: int, evidence: Evidence, snapshot: Snapshot | None) 
     for record in snapshot.records if snapshot else ():
         if (record.device, record.inode) != evidence.key:
             lineage.add(record)
-    for record in lineage.candidates(descriptor):
+    for record in lineage.candidates(head_of(descriptor)):
         is_whole = continues(descriptor, record.offset, bytes.fromhex(record.guard))
         yield Kin(record, by_inode=False, is_whole=is_whole, is_copy=_repeats(descriptor, record))
 

@@ -29,6 +29,8 @@ from dataplane_tailer.state import Boundary, SourceRecord
 #: A frame is aimed at a little below its target, so that it is seldom cut in two.
 _FILL = 0.96
 _LEAST_READ_BYTES = 16 * 1024
+#: How far beyond the last stored limit bytes may be sent; one write to the state per so many bytes.
+LEASE_BYTES = 64 * 1024 * 1024
 #: So many places of a file are remembered; beyond that, every second one of the older half is dropped.
 _MARKS = 32
 
@@ -80,7 +82,7 @@ class TailedFile:
     @property
     def key(self) -> FileKey:
         """What the file system calls this file."""
-        return FileKey(self.record.device, self.record.inode)
+        return self.record.key
 
     @property
     def path(self) -> str:

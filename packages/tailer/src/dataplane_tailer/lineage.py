@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, siblings
 from dataplane_tailer.file import is_same
-from dataplane_tailer.identity import HEAD_BYTES, FileKey, guard_of, has_head, head_of, mark_of
+from dataplane_tailer.identity import HEAD_BYTES, guard_of, has_head, head_of, mark_of
 from dataplane_tailer.state import SourceRecord
 
 #: A copy is compared with its original at so many places, so that the cost does not grow with the file.
@@ -50,9 +50,8 @@ class Lineage:
         if not same_length:
             del self._by_head[len(head)]
 
-    def candidates(self, descriptor: int) -> list[SourceRecord]:
-        """Return the generations that begin as this file does as far as both go, the longest heads first."""
-        head = head_of(descriptor)
+    def candidates(self, head: bytes) -> list[SourceRecord]:
+        """Return the generations that begin as a file with this head as far as both go, the longest heads first."""
         found: list[SourceRecord] = []
         for length in sorted(self._by_head, reverse=True):
             heads = self._by_head[length]
@@ -126,13 +125,13 @@ def may_be_copy(descriptor: int, found: Found, record: SourceRecord) -> bool:
         return True
     if record.was_truncated:
         return True
-    path = siblings(record.path).get(FileKey(record.device, record.inode))
+    path = siblings(record.path).get(record.key)
     return path is not None and not is_compressed(path) and not _has(path, record)
 
 
 def _is_beside(found: Found, record: SourceRecord) -> bool:
     """Tell whether the very file of a source lies where a rename would have put it; then no copy is needed."""
-    key = FileKey(record.device, record.inode)
+    key = record.key
     path = None if record.is_final or key == found.key else siblings(record.path).get(key)
     return path is not None and not is_compressed(path) and _has(path, record)
 

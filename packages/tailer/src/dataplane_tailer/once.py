@@ -40,6 +40,7 @@ async def ship_once(config: TailerConfig, stop: asyncio.Event) -> Summary:
     tailer = create(config)
     try:
         await tailer.start()
+        await tailer.tracker.unpack_all()
         _check_files(tailer)
         await tailer.connection.wait_ready(config.nats.connect_timeout_s)
         return await _ship_all(tailer, stop)

@@ -104,6 +104,7 @@ class Tailer:
             await self.publisher.drain(_LAST_LEDGER_S)
         await self.publisher.close()
         await self.connection.close()
+        self.tracker.close()
         self.state.close()
 
     async def _step_file(self, file: TailedFile, least: Flush) -> bool:
@@ -263,7 +264,8 @@ def create(config: TailerConfig) -> Tailer:
     )
     account = Account(config, publisher)
     dirty: set[TailedFile] = set()
-    tracker = Tracker(config, state, log, on_finished=account.finish, on_lost=account.lose)
+    rescan_wanted = asyncio.Event()
+    tracker = Tracker(config, state, log, account.finish, account.lose, on_unpacked=rescan_wanted.set)
     shipper = Shipper(
         config.namespace,
         config.delivery,
@@ -274,7 +276,18 @@ def create(config: TailerConfig) -> Tailer:
         report=lambda text, file: log.warning("frame.too_large", error=text, path=file.path),
     )
     streams = [_stream(config, entry, shipper) for entry in config.inputs if entry.type != "file"]
-    return Tailer(config, state, connection, publisher, tracker, shipper, account, dirty, streams=streams)
+    return Tailer(
+        config,
+        state,
+        connection,
+        publisher,
+        tracker,
+        shipper,
+        account,
+        dirty,
+        rescan_wanted=rescan_wanted,
+        streams=streams,
+    )
 
 
 def _stream(config: TailerConfig, entry: InputConfig, shipper: Shipper) -> Stream:

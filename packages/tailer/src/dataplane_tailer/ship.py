@@ -18,15 +18,13 @@ from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.taxonomy import Signal, subject_for
 from dataplane_tailer.config import DeliveryConfig
 from dataplane_tailer.cut import cut_piece
-from dataplane_tailer.file import TailedFile
+from dataplane_tailer.file import LEASE_BYTES, TailedFile
 from dataplane_tailer.frame import Group, group_events
 from dataplane_tailer.positions import Position, Positions, Sent
 from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
 from dataplane_tailer.state import Boundary, State
 
-#: How far beyond the last stored limit bytes may be sent; one write to the state per so many bytes.
-_LEASE_BYTES = 64 * 1024 * 1024
 #: JSON writes one byte as at most six (`\\u0000`); so much of a message may a line take at the most.
 _WORST_GROWTH = 6
 #: Room for the envelope of one event.
@@ -141,7 +139,7 @@ class Shipper:
     def _extend_lease(self, file: TailedFile, end: int) -> None:
         """Keep on disk how far bytes may have been sent, so that a restart knows which frames are re-sends."""
         if end > file.record.sent_limit:
-            file.record.sent_limit = end + _LEASE_BYTES
+            file.record.sent_limit = end + LEASE_BYTES
             file.grow_head()
             self.state.save([file.record])
 

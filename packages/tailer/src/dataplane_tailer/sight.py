@@ -46,7 +46,7 @@ def look(records: Iterable[SourceRecord], holder: int | None) -> dict[str, Sight
 def _look_at(
     record: SourceRecord, held: Mapping[FileKey, os.stat_result] | None, beside: dict[str, Mapping[FileKey, str]]
 ) -> Sight:
-    key = FileKey(record.device, record.inode)
+    key = record.key
     path = record.path
     if (seen := _stat(path)) is None or key_of(seen) != key:
         path, seen = _name_beside(path, key, beside)

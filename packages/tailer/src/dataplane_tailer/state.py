@@ -7,12 +7,14 @@ first event that depends on them is published. SQLite in WAL mode, each commit s
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from dataplane_common.errors import Fatal
+from dataplane_tailer.identity import FileKey
 
 _VERSION = 1
 _LOCK_FILE = "lock"
@@ -43,6 +45,7 @@ class SourceRecord(msgspec.Struct):
     `packed_size` that of its compressed form; `dropped` counts the lines that a filter took, `abandoned_bytes` what was
     lost by reason. `marks` are places that were read, each with a hash of the bytes before it, the older the sparser:
     they tell a copy that ends before the checkpoint; `copies` are device, inode and size of those that were found.
+    `gone_at` is when a finished one was no longer there, in seconds since the epoch.
     """
 
     source: str
@@ -68,6 +71,12 @@ class SourceRecord(msgspec.Struct):
     last_error: str = ""
     was_truncated: bool = False
     is_final: bool = False
+    gone_at: float = 0.0
+
+    @property
+    def key(self) -> FileKey:
+        """What the file system calls its file."""
+        return FileKey(self.device, self.inode)
 
 
 class State:
@@ -112,8 +121,26 @@ class State:
         return None if row is None else str(row[0])
 
     def put(self, key: str, value: str) -> None:
-        """Remember a text."""
-        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """Remember a text.
+
+        Raises:
+            Fatal: the disk refuses.
+        """
+        with self._writing():
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write all or nothing."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            remedy = "let the tailer's user write it" if "readonly" in str(error) else "free space on this disk"
+            raise Fatal(f"{self.directory}: the state cannot be written: {error}; {remedy}") from error
 
     def sources(self) -> list[SourceRecord]:
         """Return all sources, final ones included."""
@@ -126,16 +153,29 @@ class State:
         Raises:
             Fatal: the disk refuses.
         """
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-            for record in records:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO sources VALUES (?, ?)", (record.source, msgspec.msgpack.encode(record))
-                )
+        with self._writing():
+            self._save(records)
+
+    def adopt(self, machine: str, fresh: Mapping[str, SourceRecord]) -> None:
+        """Put other sources in the place of known ones, and note on which machine, all at once.
+
+        Raises:
+            Fatal: the disk refuses.
+        """
+        with self._writing():
+            for source in fresh:
+                self._forget(source)
+            self._save(fresh.values())
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('machine', ?)", (machine,))
+
+    def _save(self, records: Iterable[SourceRecord]) -> None:
+        bounded = {row[0] for row in self._database.execute("SELECT DISTINCT source FROM boundaries")}
+        for record in records:
+            self._database.execute(
+                "INSERT OR REPLACE INTO sources VALUES (?, ?)", (record.source, msgspec.msgpack.encode(record))
+            )
+            if record.source in bounded:
                 self._drop_boundaries(record)
-            self._database.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise Fatal(f"{self.directory}: the state cannot be written: {error}; free space on this disk") from error
 
     def _drop_boundaries(self, record: SourceRecord) -> None:
         """Keep the one that ends at the checkpoint: it says whether the next byte continues a line."""
@@ -156,16 +196,23 @@ class State:
         Raises:
             Fatal: the disk refuses.
         """
-        try:
+        with self._writing():
             self._database.execute(
                 "INSERT OR REPLACE INTO boundaries VALUES (?, ?, ?)",
                 (source, boundary.start, msgspec.msgpack.encode(boundary)),
             )
-        except sqlite3.Error as error:
-            raise Fatal(f"{self.directory}: the state cannot be written: {error}; free space on this disk") from error
 
-    def forget(self, source: str) -> None:
-        """Drop a source and its boundaries."""
+    def forget(self, *sources: str) -> None:
+        """Drop sources and their boundaries.
+
+        Raises:
+            Fatal: the disk refuses.
+        """
+        with self._writing():
+            for source in sources:
+                self._forget(source)
+
+    def _forget(self, source: str) -> None:
         self._database.execute("DELETE FROM sources WHERE source = ?", (source,))
         self._database.execute("DELETE FROM boundaries WHERE source = ?", (source,))
 

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dataplane_common.errors import Transient
-from dataplane_common.event import new_source
 from dataplane_common.telemetry import Logger
+from dataplane_tailer.clone import adopt_cloned_state
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, compare, entry_for, find, siblings
 from dataplane_tailer.file import TailedFile, is_same
+from dataplane_tailer.first_start import remember_start
 from dataplane_tailer.identity import FileKey
+from dataplane_tailer.known import Known
 from dataplane_tailer.opening import Moved, Opener
 from dataplane_tailer.state import SourceRecord, State
+from dataplane_tailer.unpack import Unpacker
 
 #: A network file system may show a file shorter than it is; a truncation is believed after this.
 _SHRUNK_FOR_S = 0.5
@@ -33,38 +36,41 @@ class Tracker:
     log: Logger
     on_finished: Callable[[TailedFile], None]
     on_lost: Callable[[SourceRecord], None]
+    on_unpacked: Callable[[], None]
     files: dict[FileKey, TailedFile] = field(default_factory=dict)
     due: dict[TailedFile, float] = field(default_factory=dict)
     retired: set[TailedFile] = field(default_factory=set)
     opener: Opener = field(init=False)
 
     def __post_init__(self) -> None:
-        self.opener = Opener(self.config, self.state, self.log, self._by_source)
+        unpacker = Unpacker(self.config.state_dir / "spool", self.on_unpacked)
+        self.opener = Opener(self.config, self.state, self.log, self._by_source, Known(self.state), unpacker)
 
     def resume(self) -> None:
         """Load what the state remembers, and find again what was rotated, copied or compressed meanwhile."""
-        self._adopt_cloned_state()
+        adopt_cloned_state(self.state, self.config.host, self.log)
         for record in self.state.sources():
-            self.opener.remember(record)
+            self.opener.known.remember(record)
+        self.opener.is_resuming = True
         self.rescan()
         self._look_for_missing()
+        self.opener.save()
+        self.opener.is_resuming = False
 
-    def _adopt_cloned_state(self) -> None:
-        """Give every file a new source where the state was made on another host: ids must not be said twice."""
-        here = _machine_id() or self.config.host
-        before = self.state.get("machine")
-        self.state.put("machine", here)
-        if before is None or before == here:
-            return
-        self.log.warning("state.adopted", made_on=before, host=here)
-        for record in self.state.sources():
-            self.state.forget(record.source)
-            record.source, record.sequence, record.sent_limit = new_source(), 0, 0
-            self.state.save([record])
+    async def unpack_all(self) -> None:
+        """Wait until everything compressed is unpacked and open."""
+        await self.opener.unpacker.wait()
+        self.rescan()
+
+    def close(self) -> None:
+        """Let all files go."""
+        self.opener.unpacker.close()
+        for file in (*self.files.values(), *self.retired):
+            file.close()
 
     def _look_for_missing(self) -> None:
         """Find the sources whose files are not where they were; what may not be read yet is tried again."""
-        for records in list(self.opener.remembered().values()):
+        for records in list(self.opener.known.by_key().values()):
             for record in [record for record in records if not record.is_final]:
                 try:
                     self._look_beside(record)
@@ -93,7 +99,7 @@ class Tracker:
         file.gone_at = time.monotonic()
 
     def _beside(self, record: SourceRecord) -> tuple[str, FileKey, int] | None:
-        key = FileKey(record.device, record.inode)
+        key = record.key
         path = siblings(record.path).get(key)
         if path is not None and key not in self.files:
             descriptor = self.opener.content_of(path)
@@ -113,6 +119,7 @@ class Tracker:
             self.log.info("file.moved", source=self.files[key].record.source, path=path, was=self.files[key].path)
             self.files[key].record.path = path
         self._open_all(changes.new)
+        self.opener.save()
         for file in list(self.files.values()):
             self._look_at(file, now_s)
         if self.opener.refused:
@@ -121,7 +128,8 @@ class Tracker:
         self._shed(now_s)
         for file in [file for file in self.retired if file.positions.waiting == 0]:
             self._finish(file)
-        self.opener.remember_start()
+        remember_start(self.state, self.config.inputs)
+        self.opener.forget_gone(found)
 
     def poll(self) -> None:
         """Look at those files again of which no notification comes: rotated ones, and those that nobody hears of."""
@@ -134,8 +142,8 @@ class Tracker:
         if new:
             for file in (*self.files.values(), *self.retired):
                 file.grow_head()
-                self.opener.lineage.add(file.record)
-        remembered = self.opener.remembered()
+                self.opener.known.lineage.add(file.record)
+        remembered = self.opener.known.by_key()
         for found in sorted(new, key=lambda found: found.key not in remembered):
             self._open(found)
 
@@ -215,7 +223,7 @@ class Tracker:
         if self.files.get(file.key) is file:
             del self.files[file.key]
         self.due.pop(file, None)
-        self.opener.remember(file.record)
+        self.opener.known.remember(file.record)
         self.on_finished(file)
         file.close()
 
@@ -243,6 +251,7 @@ class Tracker:
             path, key, copy = beside
             self._move(file, copy, key, path)
         fresh = self.opener.start_anew(descriptor, found)
+        self.opener.save()
         self._add(fresh)
         fresh.gone_at = gone_at
 
@@ -257,7 +266,7 @@ class Tracker:
             del self.files[file.key]
             self.due.pop(file, None)
             file.let_go()
-            self.opener.remember(file.record)
+            self.opener.known.remember(file.record)
         self.rescan()
 
     def mark(self, file: TailedFile, after_s: float) -> None:
@@ -284,11 +293,3 @@ def _is_deleted(file: TailedFile) -> bool:
         return os.fstat(file.descriptor).st_nlink == 0 and not is_compressed(file.path)
     except OSError:
         return False
-
-
-def _machine_id() -> str | None:
-    try:
-        with open("/etc/machine-id") as file:  # noqa: PTH123 - machine-id(5) has one place
-            return file.read().strip() or None
-    except OSError:
-        return None

@@ -146,10 +146,14 @@ class World(Writers):
 
         held = tracker.opener._held_since.values()
         is_resting = all(time.monotonic() - since_s > 2 * QUICK["hold_copy_ms"] / 1000 for since_s in held)
-        return is_resting and self.look() and all(
-            file.positions.waiting == 0 and (file.offset == file.size() or is_open_ended(file))
-            for file in [*tracker.files.values(), *tracker.retired]
-            if not file.is_retired
+        return (
+            is_resting
+            and self.look()
+            and all(
+                file.positions.waiting == 0 and (file.offset == file.size() or is_open_ended(file))
+                for file in [*tracker.files.values(), *tracker.retired]
+                if not file.is_retired
+            )
         )
 
 

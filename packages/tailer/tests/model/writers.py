@@ -61,7 +61,7 @@ class Writers:
         self.config = lab.config(paths=[str(lab.folder / pattern)], delivery=delivery)
 
     def line(self) -> bytes:
-        """A line that is never written twice and begins as no other, short, long, blank before it, or ending as on Windows."""
+        """A line that begins as no other: short, long, a blank one before it, or ending as on Windows."""
         self.numbers += 1
         text = f"{self.numbers * 7919 % 99_999_989:08d} " + "é" * self.rng.choice([0, 0, 3, 40])
         if self.rng.random() < 0.1:

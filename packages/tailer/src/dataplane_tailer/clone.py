@@ -1,0 +1,29 @@
+"""A state folder that was copied to another host, in an image for example.
+
+Flows in: a state. Flows out: the same, fit for this host. Invariant: two hosts never say the same event id.
+"""
+
+from dataplane_common.event import new_source
+from dataplane_common.telemetry import Logger
+from dataplane_tailer.state import SourceRecord, State
+
+
+def adopt_cloned_state(state: State, host: str, log: Logger) -> None:
+    """Give every file a new source, at its checkpoint, where the state was made on another host."""
+    here = _machine_id() or host
+    before = state.get("machine")
+    fresh: dict[str, SourceRecord] = {}
+    if before is not None and before != here:
+        log.warning("state.adopted", made_on=before, host=here)
+        for record in state.sources():
+            fresh[record.source] = record
+            record.source, record.sequence, record.sent_limit = new_source(), 0, 0
+    state.adopt(here, fresh)
+
+
+def _machine_id() -> str | None:
+    try:
+        with open("/etc/machine-id") as file:  # noqa: PTH123 - machine-id(5) has one place
+            return file.read().strip() or None
+    except OSError:
+        return None

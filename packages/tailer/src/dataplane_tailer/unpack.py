@@ -1,0 +1,76 @@
+"""Unpacks compressed files in a thread of its own, while the others are followed.
+
+Flows in: files that were found. Flows out: descriptors of their text. Invariant: one file is unpacked at a time, and a
+file that changed meanwhile is unpacked anew.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Container
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataplane_tailer.content import is_compressed, open_content
+from dataplane_tailer.discover import Found
+from dataplane_tailer.identity import FileKey
+
+
+@dataclass(slots=True, eq=False)
+class Unpacker:
+    """Unpacks into `spool`; `on_ready` is called in the event loop when a text can be taken."""
+
+    spool: Path
+    on_ready: Callable[[], None]
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "unpack"))
+    _jobs: dict[FileKey, tuple[int, "Future[int]"]] = field(default_factory=dict)
+
+    def take(self, found: Found) -> int | None:
+        """Return a descriptor of a file's text, or None while it is being unpacked.
+
+        Raises:
+            OSError: it cannot be opened.
+            Transient: its compressed form is not complete.
+        """
+        size, job = self._jobs.pop(found.key, (found.size, None))
+        if job is None or size != found.size:
+            _discard(job)
+            job = self._threads.submit(open_content, found.path, self.spool)
+            loop = asyncio.get_running_loop()
+            job.add_done_callback(lambda _job: loop.call_soon_threadsafe(self.on_ready))
+        if job.done():
+            return job.result()
+        self._jobs[found.key] = (found.size, job)
+        return None
+
+    def put_back(self, found: Found, descriptor: int) -> None:
+        """Keep the text of a compressed file that is not read for now; any other is let go."""
+        if not is_compressed(found.path):
+            os.close(descriptor)
+            return
+        done: Future[int] = Future()
+        done.set_result(descriptor)
+        self._jobs[found.key] = (found.size, done)
+
+    def forget_gone(self, there: Container[FileKey]) -> None:
+        """Let the texts of files go that are no longer there."""
+        for key in [key for key in self._jobs if key not in there]:
+            _discard(self._jobs.pop(key)[1])
+
+    async def wait(self) -> None:
+        """Wait until nothing is being unpacked; how a job ended is told to who takes it."""
+        jobs = [asyncio.wrap_future(job) for _, job in self._jobs.values()]
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    def close(self) -> None:
+        """Let everything go that was not taken; waits for the file that is being unpacked."""
+        self._threads.shutdown(cancel_futures=True)
+        for _, job in self._jobs.values():
+            _discard(job)
+        self._jobs.clear()
+
+
+def _discard(job: "Future[int] | None") -> None:
+    """Close what a job brings, whenever it does."""
+    if job is not None and not job.cancel():
+        job.add_done_callback(lambda done: os.close(done.result()) if not done.exception() else None)
