@@ -50,8 +50,8 @@ class Known:
             self._by_key[record.key] = others
 
     def forget_gone(self, there: Container[FileKey]) -> None:
-        """Forget finished sources of which nothing is there any more; `there` are the files that were found."""
-        gone = [record for record in self._finished() if not _is_there(record, there)]
+        """Forget finished sources of which nothing is there any more; `there` are files that are not open."""
+        gone = [record for record in self._finished() if not self._is_there(record, there)]
         now_s = time.time()
         fresh = [record for record in gone if not record.gone_at]
         for record in fresh:
@@ -75,6 +75,7 @@ class Known:
             self.lineage.discard(record.source)
         self.state.forget(*(record.source for record in records))
 
-
-def _is_there(record: SourceRecord, there: Container[FileKey]) -> bool:
-    return record.key in there or any(FileKey(*copy[:2]) in there for copy in record.copies)
+    def _is_there(self, record: SourceRecord, there: Container[FileKey]) -> bool:
+        """Tell whether a finished source's file or a copy of it is there, and not its inode only."""
+        is_latest = self._by_key[record.key][-1] is record
+        return (is_latest and record.key in there) or any(FileKey(*copy[:2]) in there for copy in record.copies)

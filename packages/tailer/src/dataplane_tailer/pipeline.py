@@ -182,7 +182,7 @@ class Tailer:
         listed_s = time.monotonic()
         while not stop.is_set():
             wanted = await wait_first(self.rescan_wanted, stop, timeout_s=self.config.delivery.rescan_ms / 1000)
-            rest_s = 0.0 if self.is_deaf else self.config.delivery.rescan_ms / 1000 * _HEARING_FACTOR
+            rest_s = 0.0 if self.is_deaf or self.tracker.opener.refused else self.config.delivery.rescan_ms / 1000 * _HEARING_FACTOR
             if wanted or time.monotonic() - listed_s >= rest_s:
                 self.rescan_wanted.clear()
                 self.tracker.rescan()

@@ -129,7 +129,7 @@ class Tracker:
         for file in [file for file in self.retired if file.positions.waiting == 0]:
             self._finish(file)
         remember_start(self.state, self.config.inputs)
-        self.opener.forget_gone(found)
+        self.opener.forget_gone(found.keys() - self.files.keys())
 
     def poll(self) -> None:
         """Look at those files again of which no notification comes: rotated ones, and those that nobody hears of."""

@@ -1,0 +1,185 @@
+"""What the tailer promises while something it needs is away, full or forbidden: it waits, and loses nothing."""
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+
+import pytest
+
+from dataplane_common.bus import Connection
+from dataplane_common.config import NatsConfig
+from dataplane_common.errors import Fatal
+from dataplane_tailer.pipeline import create
+from dataplane_tailer.state import State
+
+
+def _options(lab, pattern: str) -> tuple[str, ...]:
+    return ("run", str(lab.folder / pattern), "--dataset", lab.dataset, "--namespace", "test", "--nats", lab.url,
+            "--state-dir", str(lab.state_dir))  # fmt: skip
+
+
+def test_rotations_while_the_bus_is_away(lab, own_nats, run):
+    """Renames, a deletion, a compression and a truncated copy while nothing is acknowledged: each line comes once."""
+    lab.url = own_nats.url
+    lines = iter(f"line {number:04d} {'x' * 50}" for number in range(400))
+    written: list[str] = []
+
+    def write(count: int) -> None:
+        some = [next(lines) for _ in range(count)]
+        written.extend(some)
+        lab.append("".join(f"{line}\n" for line in some))
+
+    async def seen(tailer) -> None:
+        """A rotation comes hours after the last one, not milliseconds."""
+        await lab.until(lambda: lab.log.stat().st_ino in {file.key.inode for file in tailer.tracker.files.values()})
+
+    async def work():
+        async with lab.tailer(lab.config(paths=[str(lab.log)], delivery={"ack_timeout_s": 0.5})) as tailer:
+            write(100)
+            await lab.messages(100)
+            own_nats.pause()
+            for number in range(3, 0, -1):
+                write(50)
+                await seen(tailer)
+                rotated = lab.log.rename(lab.folder / f"app.log.{number}")
+                if number == 3:
+                    rotated.unlink()
+                if number == 2:
+                    (lab.folder / "app.log.2.gz").write_bytes(gzip.compress(rotated.read_bytes()))
+                    rotated.unlink()
+            write(50)
+            await seen(tailer)
+            own_nats.resume()
+            assert sorted(await lab.messages(len(written))) == written
+        assert await lab.count() == len(written)
+
+    run(work())
+
+
+def test_a_stream_that_takes_nothing_more(lab, own_nats, run):
+    """A stream that is full and discards what is new refuses frames; they are sent until there is room."""
+    lab.url = own_nats.url
+
+    async def stream(action: str, **settings) -> None:
+        connection = Connection(NatsConfig(servers=(lab.url,)), name="tests")
+        connection.start()
+        await connection.wait_ready(10)
+        body = {"name": "LOGS", "subjects": ["logs.>"], "storage": "file", "num_replicas": 1, **settings}
+        payload = json.dumps(body).encode() if settings else b""
+        answer = await connection.request(f"$JS.API.STREAM.{action}.LOGS", payload)
+        assert b'"error"' not in answer, answer
+        await connection.close()
+
+    async def work():
+        await stream("DELETE")
+        await stream("CREATE", max_bytes=2000, discard="new")
+        async with lab.tailer(lab.config(delivery={"compression": "none"})) as tailer:
+            for number in range(20):
+                lab.append(f"line {number} {'x' * 200}\n")
+                await lab.until(lambda: tailer.publisher.in_flight or "maximum" not in tailer.publisher.last_problem)
+            await lab.until(lambda: "maximum bytes exceeded" in tailer.publisher.last_problem)
+            await stream("UPDATE", max_bytes=1_000_000, discard="new")
+            assert [message.split()[1] for message in await lab.messages(20)] == [str(number) for number in range(20)]
+
+    run(work())
+
+
+def test_a_full_disk_under_the_state_stops_the_tailer(lab, run):
+    """What cannot be written down is not sent: the process ends with the remedy, and the next one goes on exactly."""
+
+    async def work():
+        lab.append("first\n")
+        tailer = create(lab.config(delivery={"max_line_bytes": 256}))
+        await tailer.start()
+        task = asyncio.ensure_future(tailer.run(asyncio.Event()))
+        await lab.messages(1)
+        pages = tailer.state._database.execute("PRAGMA page_count").fetchone()[0]
+        tailer.state._database.execute(f"PRAGMA max_page_count = {pages}")
+        lab.append("y" * 200_000 + "\nlast\n")  # each piece needs its place in the state
+        with pytest.raises(Fatal, match="full; free space on this disk"):
+            await asyncio.wait_for(task, 30)
+        tailer.state._database.execute("PRAGMA max_page_count = 100000")
+        await tailer.close()
+        async with lab.tailer(lab.config(delivery={"max_line_bytes": 256})) as again:
+            await lab.until(lambda: again.tracker.files and again.publisher.in_flight == 0)
+            await lab.until(lambda: next(iter(again.tracker.files.values())).offset == lab.log.stat().st_size)
+        events = sorted(await lab.everything(), key=lambda event: event["event"]["sequence"])
+        assert "".join(event["message"] for event in events) == "first" + "y" * 200_000 + "last"
+
+    run(work())
+
+
+def test_a_state_that_may_not_be_written(lab):
+    """A read-only state is refused at start, with what to do."""
+    State(lab.state_dir).close()
+    lab.append("x\n")
+    os.chmod(lab.state_dir, 0o500)
+    for file in lab.state_dir.iterdir():
+        os.chmod(file, 0o400)
+    result = lab.command(*_options(lab, "app.log"), "--once", without_privileges=True)
+    assert result.returncode == 1
+    assert str(lab.state_dir) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_torn_state_is_refused(lab):
+    """Half a state is no state: it is not overwritten, and the remedy is named."""
+    state = State(lab.state_dir)
+    for number in range(500):
+        state.put(f"key {number}", "x" * 100)
+    state.close()
+    file = lab.state_dir / "state.db"
+    file.write_bytes(file.read_bytes()[:10_000])
+    with pytest.raises(Fatal, match="move it away"):
+        State(lab.state_dir)
+    file.write_bytes(bytes(50_000))
+    with pytest.raises((Fatal, sqlite3.Error), match="move it away"):
+        State(lab.state_dir)
+
+
+def test_permission_that_is_granted_later(lab, run):
+    """A file that may not be read is named; as soon as it may be, it is shipped from its first byte."""
+
+    async def work():
+        lab.append("secret\n")
+        os.chmod(lab.log, 0)
+        process = lab.spawn(*_options(lab, "app.log*"), without_privileges=True)
+        try:
+            lab.append("open\n", lab.folder / "app.log.open")
+            assert await lab.messages(1) == ["open"]
+            os.chmod(lab.log, 0o644)
+            assert sorted(await lab.messages(2)) == ["open", "secret"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=20)
+        assert "file.refused" in err
+
+    run(work())
+
+
+def test_a_second_sigterm_does_not_wait(lab, own_nats, run):
+    """The first stop waits for acknowledgements within the grace period, the second ends at once; nothing is lost."""
+    lab.url = own_nats.url
+
+    async def work():
+        lab.append("one\n")
+        process = lab.spawn(*_options(lab, "app.log"))
+        await lab.messages(1)
+        own_nats.pause()
+        lab.append("two\n")
+        await asyncio.sleep(0.5)  # it is on its way, which nobody outside can see
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=5)
+        assert process.returncode == 128 + signal.SIGTERM
+        own_nats.resume()
+        assert lab.command(*_options(lab, "app.log"), "--once").returncode == 0
+        assert await lab.messages(2) == ["one", "two"]
+
+    run(work())

@@ -1,0 +1,151 @@
+"""What the tailer promises about disk, memory, descriptors and the clock: one trouble stays one trouble."""
+
+import asyncio
+import errno
+import gzip
+import os
+import threading
+import time
+
+from dataplane_tailer import known, unpack
+from dataplane_tailer.state import State
+
+
+def _one(tailer):
+    return next(iter(tailer.tracker.files.values()))
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_an_error_of_one_file_leaves_the_others_alone(lab, run, monkeypatch):
+    """A disk that fails under one file: the others are shipped, it is tried again, and nothing of it is lost."""
+
+    async def work():
+        broken = lab.folder / "app.log.broken"
+        lab.append("one\n", broken)
+        inode, really = broken.stat().st_ino, os.pread
+
+        def pread(descriptor, length, offset):
+            if os.fstat(descriptor).st_ino == inode and offset + length > 1024:  # its head can still be read
+                raise OSError(errno.EIO, "Input/output error")
+            return really(descriptor, length, offset)
+
+        monkeypatch.setattr("dataplane_tailer.read.os.pread", pread)
+        monkeypatch.setattr("dataplane_tailer.pipeline._RETRY_READ_S", 0.1)
+        async with lab.tailer() as tailer:
+            lab.append("two\n")
+            assert await lab.messages(1) == ["two"]
+            await lab.until(lambda: any(file.last_error for file in tailer.tracker.files.values()))
+            monkeypatch.setattr("dataplane_tailer.read.os.pread", really)
+            assert sorted(await lab.messages(2)) == ["one", "two"]
+
+    run(work())
+
+
+def test_a_clock_that_jumps_back(lab, run, monkeypatch):
+    """Times of arrival follow the clock, nothing else does: what is written is shipped."""
+
+    async def work():
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 50})):
+            lab.append("one\n")
+            await lab.messages(1)
+            really = time.time
+            monkeypatch.setattr(time, "time", lambda: really() - 86_400)
+            lab.append("two\nunfinished")
+            assert await lab.messages(3) == ["one", "two", "unfinished"]
+
+    run(work())
+
+
+def test_while_a_file_is_unpacked_the_others_are_followed(lab, run, monkeypatch):
+    """A large compressed file holds nobody up; its own text comes when it is unpacked."""
+    go_on, really = threading.Event(), unpack.open_content
+
+    def slowly(path, spool):
+        assert go_on.wait(60)
+        return really(path, spool)
+
+    monkeypatch.setattr(unpack, "open_content", slowly)
+
+    async def work():
+        (lab.folder / "app.log.1.gz").write_bytes(gzip.compress(b"packed\n"))
+        async with lab.tailer():
+            lab.append("plain\n")
+            assert await lab.messages(1) == ["plain"]
+            go_on.set()
+            assert sorted(await lab.messages(2)) == ["packed", "plain"]
+
+    try:
+        run(work())
+    finally:
+        go_on.set()
+
+
+def test_old_files_are_left_alone(lab, run):
+    """With `ignore_older_s` a file that nobody has written to for longer is not begun, until somebody writes to it."""
+
+    async def work():
+        old = lab.folder / "app.log.old"
+        lab.append("old\n", old)
+        os.utime(old, (time.time() - 7200,) * 2)
+        async with lab.tailer(lab.config(ignore_older_s=3600)):
+            lab.append("new\n")
+            assert await lab.messages(1) == ["new"]
+            lab.append("again\n", old)
+            assert sorted(await lab.messages(3)) == ["again", "new", "old"]
+
+    run(work())
+
+
+def test_rotations_leave_nothing_behind(lab, run, monkeypatch):
+    """Many rotations: descriptors, open files and the state stay as small as they were, and each line comes once."""
+    monkeypatch.setattr(known, "_KEEP_GONE", 5)
+    rounds = 60
+
+    async def work():
+        config = lab.config(paths=[str(lab.log)], delivery={"close_rotated_after_ms": 1, "rescan_ms": 20})
+        async with lab.tailer(config) as tailer:
+            lab.append("line 0\n")
+            await lab.messages(1)
+            before = _descriptors()
+            for number in range(1, rounds):
+                lab.log.rename(lab.folder / "app.log.1")
+                lab.append(f"line {number}\n")
+                inode = lab.log.stat().st_ino
+                await lab.until(lambda inode=inode: inode in {file.key.inode for file in tailer.tracker.files.values()})
+            await lab.until(lambda: len(tailer.tracker.files) == 1 and not tailer.tracker.retired)
+            assert await lab.messages(rounds) == [f"line {number}" for number in range(rounds)]
+            await lab.until(lambda: len(tailer.state.sources()) <= 7)
+            assert _descriptors() <= before + 2
+            assert len(tailer.tracker.opener.known.by_key()) <= 6
+
+    run(work())
+
+
+def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
+    """Opening many files costs the state a few writes, not one each."""
+    writes: list[int] = []
+    really = State._save
+
+    def counted(self, records):
+        records = list(records)
+        writes.append(len(records))
+        really(self, records)
+
+    monkeypatch.setattr(State, "_save", counted)
+
+    async def work():
+        for number in range(1000):
+            lab.append(f"quiet {number}\n", lab.folder / f"app.log.{number}")
+        async with lab.tailer() as tailer:
+            assert len(writes) < 5
+            await lab.messages(1000)
+            await lab.until(lambda: all(f.positions.waiting == 0 for f in tailer.tracker.files.values()))
+            assert len(writes) < 100
+            lab.append("news\n", lab.folder / "app.log.500")
+            await lab.messages(1001)
+            await asyncio.sleep(0)
+
+    run(work())
