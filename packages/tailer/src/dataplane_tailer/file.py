@@ -62,6 +62,7 @@ class TailedFile:
     piece: int = 0
     was_flushed: bool = False
     size_seen: int = 0
+    modified_ns: int = 0
     grown_at: float = 0.0
     gone_at: float | None = None
     whole_size: int = 0
@@ -99,10 +100,12 @@ class TailedFile:
 
     def note_size(self, now_s: float) -> int:
         """Look at the size, remember when it last changed, and return it."""
-        size = self.size()
-        if size != self.size_seen or not self.is_whole:
+        status = os.fstat(self.descriptor)
+        size = status.st_size
+        if size != self.size_seen or status.st_mtime_ns != self.modified_ns or not self.is_whole:
             if size != self.size_seen:
                 self.size_seen, self.grown_at = size, now_s
+            self.modified_ns = status.st_mtime_ns
             self.is_whole = self.is_intact()
             if self.is_whole:
                 self.whole_size, self.shrunk_at = size, None

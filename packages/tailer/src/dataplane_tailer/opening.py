@@ -198,8 +198,7 @@ class Opener:
         A file that was empty when it was last seen has only its inode to tell; that is asked last.
         """
         for record in reversed(self.known.by_key().get(found.key, [])):
-            has_evidence = record.offset > 0 or bool(record.head)
-            if has_evidence is not is_evident or (record.is_final and not is_evident):
+            if record.has_evidence is not is_evident or (record.is_final and not is_evident):
                 continue
             if not is_same(descriptor, record):
                 continue
@@ -220,6 +219,7 @@ class Opener:
             return True
         is_one = may_be_copy(descriptor, found, record)
         if is_one:
+            record.was_truncated = True
             record.copies = [*record.copies[-_COPIES + 1 :], copy]
             self.state.save([record])
         return is_one

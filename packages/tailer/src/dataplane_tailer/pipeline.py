@@ -181,9 +181,10 @@ class Tailer:
         """List the inputs when something came or went, and now and then; look at silent files in between."""
         listed_s = time.monotonic()
         while not stop.is_set():
-            wanted = await wait_first(self.rescan_wanted, stop, timeout_s=self.config.delivery.rescan_ms / 1000)
-            rest_s = 0.0 if self.is_deaf or self.tracker.opener.refused else self.config.delivery.rescan_ms / 1000 * _HEARING_FACTOR
-            if wanted or time.monotonic() - listed_s >= rest_s:
+            pause_s = self.config.delivery.rescan_ms / 1000
+            wanted = await wait_first(self.rescan_wanted, stop, timeout_s=pause_s)
+            is_told = not self.is_deaf and not self.tracker.opener.refused
+            if wanted or time.monotonic() - listed_s >= pause_s * (_HEARING_FACTOR if is_told else 1):
                 self.rescan_wanted.clear()
                 self.tracker.rescan()
                 listed_s = time.monotonic()

@@ -78,6 +78,11 @@ class SourceRecord(msgspec.Struct):
         """What the file system calls its file."""
         return FileKey(self.device, self.inode)
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether anything is known of its content; of a file that was empty only the inode is."""
+        return self.offset > 0 or bool(self.head)
+
 
 class State:
     """The state folder of one tailer.

@@ -70,8 +70,9 @@ class Tracker:
 
     def _look_for_missing(self) -> None:
         """Find the sources whose files are not where they were; what may not be read yet is tried again."""
-        for records in list(self.opener.known.by_key().values()):
-            for record in [record for record in records if not record.is_final]:
+        known = [record for records in self.opener.known.by_key().values() for record in records]
+        for record in sorted(known, key=lambda record: not record.has_evidence):
+            if not record.is_final:
                 try:
                     self._look_beside(record)
                 except (OSError, Transient) as error:
@@ -101,7 +102,8 @@ class Tracker:
     def _beside(self, record: SourceRecord) -> tuple[str, FileKey, int] | None:
         key = record.key
         path = siblings(record.path).get(key)
-        if path is not None and key not in self.files:
+        is_claimed = key in self.files or not (record.has_evidence or not is_compressed(path or ""))
+        if path is not None and not is_claimed:
             descriptor = self.opener.content_of(path)
             if is_same(descriptor, record):
                 return path, key, descriptor

@@ -1,9 +1,4 @@
-"""A random world around a tailer: writers and rotations, stops and crashes, and a bus that comes and goes.
-
-With DATAPLANE_MODEL=wild files are also copied, compressed, truncated and deleted. Some wild seeds still find a file
-of a few lines that was copied or compressed around a crash, and whose lines come twice under another source: with so
-little content a copy cannot always be told from another log that begins alike.
-"""
+"""A random world around a tailer: writers and rotations, stops and crashes, and a bus that comes and goes."""
 
 import asyncio
 import os
@@ -13,10 +8,7 @@ from collections.abc import Callable
 import pytest
 from writers import QUICK, Writers
 
-from dataplane_common.config import environment
 from dataplane_tailer.pipeline import create
-
-IS_WILD = environment("DATAPLANE_MODEL") == "wild"
 
 
 class World(Writers):
@@ -67,9 +59,7 @@ class World(Writers):
     async def restart(self) -> None:
         """Stop or kill, have things happen meanwhile, start."""
         await self.rng.choice([self.halt, self.kill, self.kill])()
-        meanwhile = [self.write_lines, self.write_parts, self.rotate]
-        if IS_WILD:
-            meanwhile += [self.copytruncate, self.compress]
+        meanwhile = [self.write_lines, self.write_parts, self.rotate, self.copytruncate, self.compress]
         for _ in range(self.rng.choice([0, 1, 3])):
             await self.rng.choice(meanwhile)()
         await self.start()
@@ -109,9 +99,6 @@ class World(Writers):
             self.write_lines: 30, self.write_parts: 20, self.write_bytes: 5, self.create_empty: 3, self.rotate: 10,
             self.copytruncate: 8, self.compress: 4, self.truncate: 3, self.delete: 2, self.restart: 5, self.bus: 4,
         }  # fmt: skip
-        if not IS_WILD:
-            for copying in (self.compress, self.copytruncate, self.truncate, self.delete):
-                del actions[copying]
         for action in self.rng.choices(list(actions), list(actions.values()), k=steps):
             self.story.append(action.__name__)
             if self.is_paused and action == self.restart:
