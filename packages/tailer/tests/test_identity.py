@@ -1,0 +1,164 @@
+"""What the tailer promises about who a file is, when its name, size or place say too little."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+
+import msgspec
+
+from dataplane_tailer.identity import guard_of
+from dataplane_tailer.state import State
+
+
+def _one(tailer):
+    return next(iter(tailer.tracker.files.values()))
+
+
+async def _settled(lab, tailer) -> None:
+    await lab.until(lambda: all(file.positions.waiting == 0 for file in tailer.tracker.files.values()))
+
+
+def test_written_anew_at_the_very_same_size(lab, run):
+    """Between two looks a file may be emptied and filled to the same byte: what is in it now is another generation."""
+
+    async def work():
+        lab.append("first line\n")
+        async with lab.tailer() as tailer:
+            await lab.messages(1)
+            await _settled(lab, tailer)
+            os.truncate(lab.log, 0)
+            lab.append("other line\n")
+            assert await lab.messages(2) == ["first line", "other line"]
+            assert len({event["dp"]["source"] for event in await lab.everything()}) == 2
+
+    run(work())
+
+
+def test_a_small_copy_is_not_shipped_again_after_two_restarts_and_a_rename(lab, run):
+    """A copy that was told from a new log once stays known as one, whatever becomes of its original."""
+
+    async def work():
+        lab.append("one\ntwo\n")
+        async with lab.tailer() as tailer:
+            await lab.messages(2)
+            shutil.copy(lab.log, lab.folder / "app.log.1")
+            lab.append("late\n")
+            await lab.messages(3)
+            await _settled(lab, tailer)
+            os.truncate(lab.log, 0)
+            lab.append("after\n")
+            await lab.messages(4)
+            await _settled(lab, tailer)
+        (lab.folder / "app.log.1").rename(lab.folder / "app.log.2")
+        lab.log.unlink()
+        for text in ("five\n", "six\n"):
+            lab.append(text)
+            async with lab.tailer(lab.config(delivery={"hold_copy_ms": 50})) as tailer:
+                await lab.until(lambda: tailer.tracker.files)
+                await asyncio.sleep(0.4)  # nothing more may come, and nothing tells of that
+        assert sorted(await lab.messages(6)) == ["after", "five", "late", "one", "six", "two"]
+        assert await lab.count() == 6
+
+    run(work())
+
+
+def test_a_copy_that_ends_within_a_line(lab, run):
+    """A copy is made when it is made, also while a line is half written: it repeats nothing."""
+
+    async def work():
+        lab.append("a whole line\nhalf of ano")
+        config = lab.config(delivery={"hold_copy_ms": 50})
+        async with lab.tailer(config) as tailer:
+            await lab.messages(1)
+            shutil.copy(lab.log, lab.folder / "app.log.1")
+            lab.append("ther\n")
+            await lab.messages(2)
+            await _settled(lab, tailer)
+            os.truncate(lab.log, 0)
+            lab.append("next\n")
+            await lab.messages(3)
+            await asyncio.sleep(0.4)
+        assert await lab.messages(3) == ["a whole line", "half of another", "next"]
+        assert await lab.count() == 3
+
+    run(work())
+
+
+def test_truncated_in_the_middle_of_a_line(lab, run):
+    """Half a line that was never ended is not joined to what is written after the truncation."""
+
+    async def work():
+        lab.append("whole\nhalf")
+        async with lab.tailer() as tailer:
+            await lab.messages(1)
+            source = _one(tailer).record.source
+            os.truncate(lab.log, 0)
+            lab.append("new\n")
+            assert await lab.messages(2) == ["whole", "new"]
+            await lab.until(lambda: not tailer.tracker.retired)
+        assert (await lab.ledger(source))["abandoned_bytes"] == {"truncated_unread": 4}
+
+    run(work())
+
+
+def test_a_link_to_nothing_and_a_folder_in_the_pattern(lab, run):
+    """What is no file is passed over; a link is followed as soon as there is something behind it."""
+
+    async def work():
+        target = lab.folder / "later.txt"
+        lab.log.symlink_to(target)
+        (lab.folder / "app.log.d").mkdir()
+        os.mkfifo(lab.folder / "app.log.fifo")
+        lab.append("file\n", lab.folder / "app.log.1")
+        async with lab.tailer():
+            assert await lab.messages(1) == ["file"]
+            lab.append("behind the link\n", target)
+            assert sorted(await lab.messages(2)) == ["behind the link", "file"]
+
+    run(work())
+
+
+def test_files_with_a_date_in_their_names(lab, run):
+    """A service that begins a file each day: each is read from its first byte, also those of days it was stopped."""
+
+    async def work():
+        def day(number: int):
+            return lab.folder / f"app.log-2026-11-{number}"
+
+        lab.append("one\n", day(20))
+        async with lab.tailer():
+            await lab.messages(1)
+            lab.append("late\n", day(20))
+            lab.append("two\n", day(21))
+            await lab.messages(3)
+        lab.append("three\n", day(22))
+        lab.append("four\n", day(23))
+        async with lab.tailer():
+            assert sorted(await lab.messages(5)) == ["four", "late", "one", "three", "two"]
+
+    run(work())
+
+
+def test_a_state_of_an_older_version(lab, run):
+    """A record that lacks what later versions know goes on at its checkpoint, and nothing is sent twice."""
+
+    async def work():
+        lab.append("old\nnew\n")
+        descriptor, seen = os.open(lab.log, os.O_RDONLY), lab.log.stat()
+        record = {
+            "source": "0123456789abcdef", "path": str(lab.log), "log_path": str(lab.log), "dataset": lab.dataset,
+            "device": seen.st_dev, "inode": seen.st_ino, "offset": 4, "sequence": 1,
+            "guard": guard_of(descriptor, 4).hex(), "head_length": 4, "a_key_of_another_version": True,
+        }  # fmt: skip
+        os.close(descriptor)
+        State(lab.state_dir).close()
+        with sqlite3.connect(lab.state_dir / "state.db") as database:
+            database.execute("INSERT INTO sources VALUES (?, ?)", (record["source"], msgspec.msgpack.encode(record)))
+        database.close()
+        async with lab.tailer():
+            events = await lab.events(1)
+        assert [(event["message"], event["_id"]) for event in events] == [("new", "0123456789abcdef-4")]
+        assert events[0]["event"]["sequence"] == 2
+
+    run(work())
