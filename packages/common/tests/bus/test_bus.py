@@ -120,6 +120,26 @@ def test_a_reconnect_keeps_the_order(nats, run):
     run(work())
 
 
+def test_a_withdrawn_message_is_not_sent(nats, run):
+    """What its owner cancels before it was sent is never sent, and gives its room in the window back."""
+
+    async def work():
+        async with Bus(nats) as bus:
+            await asyncio.to_thread(nats.kill)
+            while bus.connection.is_connected:
+                await asyncio.sleep(0.01)
+            futures = await bus.publish(bus.publisher.window)
+            for number in (1, 3):
+                futures[number].cancel()
+            await asyncio.to_thread(nats.start)
+            kept = [number for number in range(bus.publisher.window) if number not in (1, 3)]
+            assert await bus.stored(len(kept)) == kept
+            while bus.publisher.in_flight:
+                await asyncio.sleep(0.01)
+
+    run(work())
+
+
 def test_a_full_window_waits(nats, run):
     """The window is the back-pressure: with the server away, one more publish waits until there is room."""
 

@@ -219,7 +219,9 @@ class Connection:
 
     async def _open(self, client: Client) -> None:
         deadline_s = self._config.connect_timeout_s * 2
-        await asyncio.wait_for(client.connect(**self._options()), deadline_s)
+        attempt = asyncio.ensure_future(client.connect(**self._options()))
+        attempt.add_done_callback(_hear_out)
+        await asyncio.wait_for(attempt, deadline_s)
         for subscription in self._subscriptions:
             await self._subscribe_now(client, subscription)
         await client.flush(timeout=deadline_s)  # type: ignore[arg-type]  # a float works
@@ -284,6 +286,12 @@ class Connection:
 
     def _shown_servers(self) -> str:
         return ", ".join(mask_url(url) for url in self._config.servers)
+
+
+def _hear_out(attempt: "asyncio.Future[None]") -> None:
+    """Take what an attempt ended with, also where nobody waits for it any more."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 async def _set(event: asyncio.Event) -> None:
