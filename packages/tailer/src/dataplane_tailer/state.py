@@ -94,7 +94,7 @@ class State:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # it holds beginnings of logs
             self._lock = _lock(directory)
         except OSError as error:
             raise Fatal(f"state_dir {directory}: {error.strerror}; name a folder that the tailer may write") from error
