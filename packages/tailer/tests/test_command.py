@@ -1,5 +1,6 @@
 """What the command promises: exit codes that tell the truth, and one clear line for every mistake."""
 
+import gzip
 import json
 
 import pytest
@@ -93,3 +94,15 @@ def test_a_forbidden_file_is_one_line(lab):
     options = ("--dataset", "d", "--nats", lab.url, "--once", "--state-dir", str(lab.state_dir))
     result = lab.command("run", str(lab.log), *options, without_privileges=True)
     _clean_failure(result, 1, str(lab.log), "Permission denied")
+
+
+def test_once_ships_compressed_files_to_their_end(lab, run):
+    """A one-off run waits until everything compressed is unpacked, and counts its lines."""
+    for number in range(3):
+        lines = "".join(f"{number} {line}\n" for line in range(1000))
+        (lab.folder / f"app.log.{number}.gz").write_bytes(gzip.compress(lines.encode()))
+    options = ("--dataset", lab.dataset, "--nats", lab.url, "--state-dir", str(lab.state_dir), "--namespace", "test")
+    done = lab.command("run", str(lab.folder / "app.log*"), "--once", *options)
+    assert done.returncode == 0, done.stderr
+    assert '"lines": 3000' in done.stdout
+    assert run(lab.count()) == 3000
