@@ -7,6 +7,8 @@ SHELL := /bin/sh
 export DATAPLANE_STACK_DIR ?= $(CURDIR)/.stack
 
 PACKAGES := common emitter tailer elastinats dataplane
+# The longest first, so that two at a time end together.
+SUITES := test-tailer test-e2e test-integration test-emitter test-elastinats test-dataplane test-common
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
@@ -33,11 +35,16 @@ status: $(SYNCED) ## Say what runs, how healthy it is and what waits
 	@$(BIN)/dataplane status
 
 .PHONY: test
-test: $(SYNCED) ## Run all tests: each package in isolation, then all of them on real NATS and Elasticsearch
-	@for package in $(PACKAGES); do \
-		$(MAKE) --no-print-directory test-$$package || exit 1; \
-	done
+test: $(SYNCED) ## Run all tests: each package in isolation, and all of them on real NATS and Elasticsearch
+	@echo "$(words $(SUITES)) suites, two at a time; each is shown when it has ended (make $(firstword $(SUITES)): that one alone)"
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 $(SUITES)
+
+.PHONY: test-integration
+test-integration: $(SYNCED)
 	@DATAPLANE_TEST_SERVERS=$${DATAPLANE_TEST_SERVERS:-native} $(BIN)/python -m pytest tests -m "not e2e"
+
+.PHONY: test-e2e
+test-e2e: $(SYNCED)
 	@DATAPLANE_TEST_SERVERS=$${DATAPLANE_TEST_SERVERS:-native} $(BIN)/python -m pytest tests -m e2e
 
 # A package's own tests see only what the package declares.
