@@ -48,6 +48,7 @@ PARSERS = ("plain", *_RECORDS, *_FIXED, *READERS)
 _USERS_OF = {
     "pattern": ("regex",),
     "format": ("ats",),
+    "escape": ("ats",),
     "time_field": tuple(_RECORDS),
     "time_format": tuple(_RECORDS),
 }
@@ -87,6 +88,7 @@ def _inside(config: ParserConfig) -> ParserConfig:
         parser=config.content,
         pattern=config.pattern,
         format=config.format,
+        escape=config.escape,
         time_field=config.time_field,
         time_format=config.time_format,
         time_zone=config.time_zone,

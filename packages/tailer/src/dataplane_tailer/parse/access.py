@@ -20,15 +20,18 @@ from dataplane_tailer.parse.time_field import zone_of
 _SECONDS_KEPT = 4096
 _ABSENT = (b"-", b"")
 _QUOTED = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+#: Apache's `vhost_combined` has `name:port` in front; behind a proxy the client may be a list of addresses.
+_CLIENT = r"(?:([^\s:]++:\d{1,5}) (?!- ))?((?:\S+, )*+\S+) (\S+)"
 _COMMON = (
-    r"(\S+) (\S+) ([^\[]+) \[([^\]]+)\] "
-    r'"(?:([A-Za-z]++) ([^\s"\\]++) HTTP/(\d(?:\.\d)?)"|(' + _QUOTED + r')") (\d{3}|-) (\d+|-)'
+    _CLIENT + r" (.{1,200}?) \[([^\[\]]{1,40})\] "
+    r'"(?:([A-Za-z]++) ([^\s"\\]++) HTTP/(\d(?:\.\d)?)"|(' + _QUOTED + r')") (\d{3}|-) (\d{1,18}|-)'
 )
 _FORMATS = {
-    "common": re.compile(_COMMON + r"()()(?: (.+))?", re.DOTALL),
-    "combined": re.compile(_COMMON + f' "({_QUOTED})" "({_QUOTED})"' + r"(?: (.+))?", re.DOTALL),
+    "common": re.compile(_COMMON + r"()()(?: (.*))?", re.DOTALL | re.ASCII),
+    "combined": re.compile(_COMMON + f' "({_QUOTED})" "({_QUOTED})"' + r"(?: (.*))?", re.DOTALL | re.ASCII),
 }
-
+#: What Apache writes for a user whose name is empty.
+_NO_USER = ("-", '""')
 
 #: The usual line: printable ASCII without a backslash, so that its texts are JSON as they are.
 _TEXT = rb"[ !#-\[\]-~]*+"
@@ -56,26 +59,28 @@ def access_parser(config: ParserConfig) -> Parse:
     """
     match, zone = _FORMATS[config.parser].fullmatch, zone_of(config.time_zone)
     expected = f"not the {config.parser} log format"
-    common = times.common
+    common, iso = times.common, times.iso
 
     def parse(line: str, _at: str) -> Parsed:
         if (found := match(line)) is None:
             return unparsed(line, expected)
-        host, ident, user, time, method, url, version, request, status, size, referrer, agent, rest = found.groups()
-        if (timestamp := common(time, zone)) is None:
+        server, client, ident, user, time, method, url, version, request, status, size, referrer, agent, rest = (
+            found.groups()
+        )
+        if (timestamp := common(time, zone) or iso(time, zone)) is None:
             return unparsed(line, f"{expected}: no time is [{time}]")
         if request is not None:
             method, url, version = _request(request)
         http = _http(method, version, status, size)
-        fields: dict[str, Any] = {"message": line, "source": endpoint(host), "http": http}
+        fields: dict[str, Any] = {"message": line, "source": endpoint(client.partition(",")[0]), "http": http}
         if url is not None:
             fields["url"] = {"original": url}
         if agent and agent != "-":
             fields["user_agent"] = {"original": unescaped(agent)}
         if referrer and referrer != "-":
             http.setdefault("request", {})["referrer"] = unescaped(referrer)
-        if user != "-" or ident != "-" or rest is not None:
-            _add_rare(fields, ident, user, rest)
+        if user != "-" or ident != "-" or rest or server or "," in client:
+            _add_rare(fields, user, server, {"ident": ident, "rest": rest, "clients": client})
         return Parsed(fields, timestamp, "", True)  # noqa: FBT003 - a keyword costs time here
 
     return parse
@@ -99,14 +104,17 @@ def _http(method: str | None, version: str | None, status: str, size: str) -> di
     return http
 
 
-def _add_rare(fields: dict[str, Any], ident: str, user: str, rest: str | None) -> None:
-    if user != "-":
+def _add_rare(fields: dict[str, Any], user: str, server: str | None, labels: dict[str, str]) -> None:
+    if user not in _NO_USER:
         fields["user"] = {"name": unescaped(user)}
-    labels = {} if ident == "-" else {"ident": ident}
-    if rest is not None:
-        labels["rest"] = rest
-    if labels:
-        fields["labels"] = labels
+    if server:
+        domain, _, port = server.partition(":")
+        fields["destination"] = {"domain": domain, "port": int(port)}
+    if "," not in labels["clients"]:
+        del labels["clients"]
+    found = {name: text for name, text in labels.items() if text and text != "-"}
+    if found:
+        fields["labels"] = found
 
 
 def quick_access(config: ParserConfig, taken: frozenset[str]) -> Quick | None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from datetime import tzinfo
 from typing import Any
 
+import msgspec
+
 from dataplane_common.errors import ConfigError
 from dataplane_tailer.parse import times
 from dataplane_tailer.parse.ats_fields import ECS, ECS_HEADERS, OTHERS, TIMES, Kind
@@ -32,6 +34,23 @@ STOCK = {
 Put = Callable[[dict[str, Any], str], None]
 _NANOS = 1_000_000_000
 _NO_ADDRESS = r"\*Not IP address \[\d+\]\*"
+#: A text between quotes whose own quotes are escaped.
+_ESCAPED_TEXT = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_INTEGER = r"-?\d{1,18}|-"
+_DECIMAL = r"-?\d{1,18}(?:\.\d{1,9})?|-"
+_HEXADECIMAL = r"(?:0x)?[0-9a-fA-F]{1,16}|-"
+#: What values of a kind look like; those of other kinds may be anything.
+_PATTERNS = {
+    Kind.CODE: r"[\w.-]{0,64}+",
+    Kind.FLAG: _INTEGER,
+    Kind.INTEGER: _INTEGER,
+    Kind.MILLISECONDS: _INTEGER,
+    Kind.DECIMAL: _DECIMAL,
+    Kind.SECONDS: _DECIMAL,
+    Kind.HEXADECIMAL: _HEXADECIMAL,
+    Kind.HEX_MILLISECONDS: _HEXADECIMAL,
+    Kind.CLF_TIME: r"[\w/:]++ [+-]\d{4}",
+}
 
 
 def ats_parser(config: ParserConfig) -> Parse:
@@ -46,7 +65,8 @@ def ats_parser(config: ParserConfig) -> Parse:
     parts = read_format(text)
     zone = zone_of(config.time_zone)
     fields = [part for part in parts if isinstance(part, Field)]
-    match = _pattern(parts).fullmatch
+    is_escaped = config.escape == "json"
+    match = _pattern(parts, is_escaped=is_escaped).fullmatch
     time_indexes, read_time = _clock(fields, zone)
     puts = _puts(fields, without=time_indexes)
     expected = f"not the format {text}"
@@ -62,37 +82,35 @@ def ats_parser(config: ParserConfig) -> Parse:
         event: dict[str, Any] = {"message": line}
         for index, put in puts:
             if (value := values[index]) not in ("-", ""):
-                put(event, value)
+                put(event, _unescaped(value) if is_escaped and "\\" in value else value)
         return Parsed(event, timestamp, "", True)  # noqa: FBT003 - a keyword costs time here
 
     return parse
 
 
-def _pattern(parts: list[str | Field]) -> re.Pattern[str]:
-    """Return a pattern that takes time in proportion to the line: no field may hold what ends it."""
-    pattern = ""
-    for index, part in enumerate(parts):
-        if isinstance(part, str):
-            pattern += re.escape(part)
+def _pattern(parts: list[str | Field], *, is_escaped: bool) -> re.Pattern[str]:
+    """Return a pattern that takes time in proportion to the line.
+
+    A text ends where what follows it comes first, and nothing is tried twice; only the last text, behind which all has
+    a length of its own, may hold what ends it.
+    """
+    kinds = [_PATTERNS.get(_kind(part)) if isinstance(part, Field) else "" for part in parts]
+    last_text = max((index for index, kind in enumerate(kinds) if kind is None), default=0)
+    pattern = re.escape(str(parts[0]))
+    for index in range(1, len(parts), 2):
+        following = str(parts[index + 1])
+        end = re.escape(following)
+        if (kind := kinds[index]) is not None:
+            pattern += f"({kind}){end}"
+        elif is_escaped and following[:1] == '"':
+            pattern += f"({_ESCAPED_TEXT}){end}"
+        elif index == last_text:
+            pattern += f"(.*){end}"
+        elif len(following) == 1:
+            pattern += f"({_NO_ADDRESS}|[^{end}]*+){end}"
         else:
-            following = parts[index + 1]
-            pattern += f"({_field_pattern(part, following if isinstance(following, str) else '')})"
-    return re.compile(pattern, re.DOTALL)
-
-
-def _field_pattern(field: Field, following: str) -> str:
-    kind = _kind(field)
-    if kind in (Kind.INTEGER, Kind.MILLISECONDS, Kind.FLAG):
-        return r"-?\d{1,18}|-"
-    if kind is Kind.HEX_MILLISECONDS or kind is Kind.HEXADECIMAL:
-        return r"(?:0x)?[0-9a-fA-F]{1,16}|-"
-    if kind in (Kind.SECONDS, Kind.DECIMAL):
-        return r"-?\d{1,18}(?:\.\d{1,9})?|-"
-    if not following:
-        return ".*"
-    if following[0] == '"':
-        return r'[^"\\]*+(?:\\.[^"\\]*+)*+'
-    return f"{_NO_ADDRESS}|[^{re.escape(following[0])}]*+"
+            pattern += f"(?>(.*?){end})"
+    return re.compile(pattern, re.DOTALL | re.ASCII)
 
 
 def _kind(field: Field) -> Kind:
@@ -175,6 +193,14 @@ def _put(name: str, kind: Kind) -> Put:
         )
 
     return {Kind.ADDRESS: put_address, Kind.REQUEST: put_request, Kind.TLS_VERSION: put_tls}.get(kind, put)
+
+
+def _unescaped(text: str) -> str:
+    r"""Undo the escapes of `escape: json`, which are those of bytes: what is no UTF-8 stays visible as `\xff`."""
+    try:
+        return str(msgspec.json.decode(f'"{text}"')).encode("latin-1").decode(errors="backslashreplace")
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text  # cut in the middle of an escape, or not escaped at all
 
 
 def _nanos(seconds: str) -> int:

@@ -12,7 +12,9 @@ from typing import Any
 _ADDRESSES_KEPT = 4096
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _is_ipv4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}", re.ASCII).fullmatch
-_REQUEST = re.compile(r"([A-Za-z][\w.!#$%&'*+^`|~-]*) (\S+)(?: HTTP/(\d(?:\.\d)?))?", re.ASCII)
+#: The target of a request may have blanks only where the version ends it: clients send such, and servers log them.
+_METHOD = r"([A-Za-z][\w.!#$%&'*+^`|~-]*)"
+_REQUEST = re.compile(rf"{_METHOD} (?:(\S+)|(.+) HTTP/(\d(?:\.\d)?))", re.ASCII | re.DOTALL)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
 
@@ -39,7 +41,7 @@ def endpoint(address: str) -> dict[str, Any]:
 def split_request(request: str) -> tuple[str | None, str, str | None]:
     """Return (method, target, HTTP version) of a request line (RFC 9112); one that is none is all target."""
     found = _REQUEST.fullmatch(request)
-    return (found[1], found[2], found[3]) if found else (None, request, None)
+    return (found[1], found[2] or found[3], found[4]) if found else (None, request, None)
 
 
 def unescaped(text: str) -> str:

@@ -6,6 +6,7 @@ what `json_parser` gives; a record with a name or a kind of value that is not kn
 
 import re
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from dataplane_tailer.parse.names import are_plain, have_plain_names
 from dataplane_tailer.parse.options import ParserConfig
 from dataplane_tailer.parse.parsed import Quick
 from dataplane_tailer.parse.record import LEVELS, OBJECTS, TIMES
+from dataplane_tailer.parse.time_field import zone_of
 
 #: Names in one layout: it is searched from the front for each member that does not come in its usual order.
 _NAMES_KEPT = 64
@@ -97,7 +99,7 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
     if config.rename or config.time_field:
         return None
     layout = _Layout(taken - {"@timestamp"})  # which becomes the event's own, or the line goes the long way
-    levels: dict[str, bytes] = {}
+    zone, levels = zone_of(config.time_zone), dict[str, bytes]()
     seconds: set[str] = set()
     encode = _encode
 
@@ -114,7 +116,7 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
         if (text := record.time) is not UNSET:
             if text[:20] in seconds and text[26:] == "Z" and text[20:26].isdecimal() and text.isascii():
                 when = text.encode()
-            elif not (when := _when(text, seconds)):
+            elif not (when := _when(text, zone, seconds)):
                 return None
             record.time = UNSET
         elif layout.needs_time:
@@ -144,9 +146,9 @@ def _are_plain_inside(record: Any, deep: tuple[str, ...]) -> bool:
     return True
 
 
-def _when(text: str, seconds: set[str]) -> bytes:
+def _when(text: str, zone: tzinfo, seconds: set[str]) -> bytes:
     """Return a time as the bytes of a timestamp, and remember its second if it was in that form already."""
-    when = times.iso(text)
+    when = times.iso(text, zone)
     if when == text:
         if len(seconds) >= _SECONDS_KEPT:
             seconds.clear()
