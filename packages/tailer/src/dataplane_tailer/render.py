@@ -5,10 +5,11 @@ a rule, none if a filter drops it, several if it is a block of container lines. 
 place under the same source give the same event, times of arrival aside.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import orjson
@@ -100,7 +101,7 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
     envelope = Envelope(origin.source, origin.envelope)
     if name != "utf-8" or decide is not None or envelope.is_marked:
         return render
-    quick = quick_parser(entry, envelope.taken | {"log", "event"})
+    quick = quick_parser(entry, envelope.taken | {"log", "event"}, envelope.event_taken)
     return render if quick is None else _quick_renderer(origin, quick, render)
 
 
@@ -111,28 +112,36 @@ def plain_renderer(origin: Origin, tally: Tally | None = None) -> Render:
     """
     tally = Tally() if tally is None else tally
     template = _template(origin)
+    dumps = orjson.dumps
 
     def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
         shaped = template.replace(b"@AT@", at.encode())
-        events: list[bytes] = []
-        dumps, append = orjson.dumps, events.append
-        for line in lines:
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
+        offsets = [*accumulate([len(line) + 1 for line in lines], initial=offset)]
+        try:
+            return [
+                shaped % (place, dumps(line.decode()), place, number)
+                for line, place, number in zip(_texts(lines, offset), offsets, count(sequence), strict=False)
+            ]
+        except UnicodeDecodeError:
+            if len(lines) == 1:
                 tally.invalid += 1
-                append(_undecodable(origin, offset, sequence, at, line))
-            else:
-                if text[-1:] == "\r":
-                    text = text[:-1]
-                if offset == 0 and text[:1] == "\ufeff":
-                    text = text[1:]
-                append(shaped % (offset, dumps(text), offset, sequence))
-            offset += len(line) + 1
-            sequence += 1
-        return events
+                return [_undecodable(origin, offset, sequence, at, lines[0])]
+        return [
+            event
+            for line, place, number in zip(lines, offsets, count(sequence), strict=False)
+            for event in render([line], place, number, at)
+        ]
 
     return render
+
+
+def _texts(lines: list[bytes], offset: int) -> list[bytes]:
+    """Return lines without what is no text: a byte-order mark at the start of a file, a carriage return at an end."""
+    if offset == 0 and lines and lines[0].startswith(BOM_UTF8):
+        lines = [lines[0][len(BOM_UTF8) :], *lines[1:]]
+    if b"\r" in b"\n".join(lines):
+        return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+    return lines
 
 
 def _template(origin: Origin) -> bytes:
@@ -181,18 +190,18 @@ def _quick_renderer(origin: Origin, quick: Quick, otherwise: Render) -> Render:
     def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
         events: list[bytes] = []
         arrival = at.encode()
-        dated = envelope.template(event=b"", created=b',"created":"%b"' % arrival)
-        undated = envelope.template(when=arrival, event=b"", created=b"")
+        dated = envelope.template(created=b',"created":"%b"' % arrival)
+        undated = envelope.template(when=arrival, created=b"")
         append = events.append
         for line in lines:
             if (found := quick(line)) is None:
                 events += otherwise([line], offset, sequence, at)
             else:
-                when, log, fields = found
+                when, log, event, fields = found
                 if when:
-                    append(dated % (offset, when, fields, log, offset, sequence))
+                    append(dated % (offset, when, fields, log, offset, event, sequence))
                 else:
-                    append(undated % (offset, fields, log, offset, sequence))
+                    append(undated % (offset, fields, log, offset, event, sequence))
             offset += len(line) + 1
             sequence += 1
         return events

@@ -7,8 +7,10 @@ import difflib
 from collections.abc import Callable
 
 from dataplane_common.errors import ConfigError
-from dataplane_tailer.parse.access import access_parser, quick_access
+from dataplane_tailer.parse.access import access_parser
+from dataplane_tailer.parse.access_quick import quick_access
 from dataplane_tailer.parse.ats import STOCK, ats_parser
+from dataplane_tailer.parse.ats_quick import quick_ats
 from dataplane_tailer.parse.container import READERS, container_parser
 from dataplane_tailer.parse.json_line import json_parser
 from dataplane_tailer.parse.json_quick import quick_json
@@ -67,14 +69,16 @@ def parser(config: ParserConfig) -> Parse | None:
     return renamed(_FIXED[config.parser](config), check_renames(config)) if config.parser in _FIXED else None
 
 
-def quick_parser(config: ParserConfig, taken: frozenset[str]) -> Quick | None:
+def quick_parser(config: ParserConfig, taken: frozenset[str], event_taken: frozenset[str]) -> Quick | None:
     """Return the short way for the usual lines of a parser, None if it has none.
 
-    `taken` are the names at the top of the event that are not free.
+    `taken` are the names at the top of the event that are not free, `event_taken` those within `event`.
     """
     if config.parser == "json":
         return quick_json(config, taken)
-    return quick_access(config, taken) if config.parser in ("common", "combined") else None
+    if config.parser in ("common", "combined"):
+        return quick_access(config, taken)
+    return quick_ats(config, taken, event_taken) if config.parser in ("ats", *STOCK) else None
 
 
 def content_parser(config: ParserConfig) -> Parse | None:

@@ -110,6 +110,8 @@ OTHERS: dict[str, Kind] = {
     "cqtn": Kind.CLF_TIME,
 }
 
+#: Fields whose text is `*Not IP address [0]*` where there is none.
+ADDRESSES = frozenset({"chi", "chiv", "hii", "nhi", "phi", "pqsi", "rchi", "shi"})
 #: Fields that take the name of a header in front: `%<{Age}ssh>`.
 HEADERS = frozenset(["cqh", "pqh", "psh", "ssh", "cssh", "ecqh", "epqh", "epsh", "essh", "ecssh"])
 #: Fields that take milestones in front: `%<{TS_MILESTONE_UA_BEGIN}ms>`.

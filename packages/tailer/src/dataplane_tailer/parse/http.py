@@ -8,10 +8,13 @@ import re
 from functools import lru_cache
 from typing import Any
 
-#: Distinct IPv6 addresses that are remembered.
+import msgspec
+
+#: Distinct addresses that are remembered.
 _ADDRESSES_KEPT = 4096
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _is_ipv4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}", re.ASCII).fullmatch
+_OCTETS = frozenset(b"%d" % number for number in range(256))
 #: The target of a request may have blanks only where the version ends it: clients send such, and servers log them.
 _METHOD = r"([A-Za-z][\w.!#$%&'*+^`|~-]*)"
 _REQUEST = re.compile(rf"{_METHOD} (?:(\S+)|(.+) HTTP/(\d(?:\.\d)?))", re.ASCII | re.DOTALL)
@@ -36,6 +39,19 @@ def _is_ipv6(text: str) -> bool:
 def endpoint(address: str) -> dict[str, Any]:
     """Return the ECS fields of one end of a connection: `address`, and `ip` where it is one."""
     return {"address": address, "ip": address} if is_ip(address) else {"address": address}
+
+
+def endpoint_members(address: bytes) -> bytes:
+    """Return the members of `endpoint` as JSON; on a public site many lines have an address of their own."""
+    parts = address.split(b".")
+    if len(parts) == 4 and _OCTETS.issuperset(parts):  # noqa: PLR2004 - an IPv4 address
+        return b'"address":"%b","ip":"%b"' % (address, address)
+    return _other_members(address)
+
+
+@lru_cache(maxsize=_ADDRESSES_KEPT)
+def _other_members(address: bytes) -> bytes:
+    return msgspec.json.encode(endpoint(address.decode()))[1:-1]
 
 
 def split_request(request: str) -> tuple[str | None, str, str | None]:

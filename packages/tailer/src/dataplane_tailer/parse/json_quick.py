@@ -72,7 +72,7 @@ class _Layout:
         """Take in what a record looks like; return whether the layout has changed, so that it now may fit."""
         try:
             record = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if record.__class__ is not dict or self._made >= _LAYOUTS_KEPT:
             return False
@@ -103,19 +103,20 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
     seconds: set[str] = set()
     encode = _encode
 
-    def quick(line: bytes) -> tuple[bytes, bytes, bytes] | None:  # noqa: C901, PLR0911 - flat, for calls cost time here
+    def quick(line: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:  # noqa: C901, PLR0911 - flat, for calls cost time here
         try:
             record = layout.decode(line)
         except msgspec.DecodeError:
             return quick(line) if layout.learn(line) else None
-        except RecursionError:
+        except (UnicodeDecodeError, RecursionError):
             return None
         if layout.deep and not _are_plain_inside(record, layout.deep):
             return None
         when = log = b""
         if (text := record.time) is not UNSET:
-            if text[:20] in seconds and text[26:] == "Z" and text[20:26].isdecimal() and text.isascii():
-                when = text.encode()
+            when = text.encode()
+            if text[:20] in seconds and when[20:26].isdigit() and when[26:] == b"Z":
+                pass
             elif not (when := _when(text, zone, seconds)):
                 return None
             record.time = UNSET
@@ -130,7 +131,7 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
             if record.msg is UNSET:
                 return None
             record.message, record.msg = record.msg, UNSET
-        return when, log, encode(record)[1:-1]
+        return when, log, b"", encode(record)[1:-1]
 
     return quick
 
