@@ -86,8 +86,11 @@ def layout_of(config: ParserConfig, *, is_strict: bool = False) -> Layout:
     fields = [part for part in parts if isinstance(part, Field)]
     literals = [part for part in parts if isinstance(part, str)]
     time_indexes, read_time = _clock(fields, zone_of(config.time_zone))
-    pattern = _pattern(parts, is_escaped=config.escape == "json", is_strict=is_strict)
     names = _names(fields, without=time_indexes)
+    kinds = [_kind(field) for field in fields]
+    for index, _, kind in names:
+        kinds[index] = kind
+    pattern = _pattern(parts, kinds, is_escaped=config.escape == "json", is_strict=is_strict)
     return Layout(text, pattern, len(fields), "".join(literals), literals[1:], names, time_indexes, read_time)
 
 
@@ -120,29 +123,28 @@ def ats_parser(config: ParserConfig) -> Parse:
     return parse
 
 
-def _pattern(parts: list[str | Field], *, is_escaped: bool, is_strict: bool) -> str:
+def _pattern(parts: list[str | Field], kinds: list[Kind], *, is_escaped: bool, is_strict: bool) -> str:
     """Return a pattern that takes time in proportion to the line.
 
     A text ends where what follows it comes first, and nothing is tried twice; only the last text, behind which all has
     a length of its own, may hold what ends it. A strict pattern has integers as JSON has them, a group for each part of
     a request line, and None for what is absent.
     """
-    kinds = [_PATTERNS.get(_kind(part)) if isinstance(part, Field) else "" for part in parts]
-    last_text = max((index for index, kind in enumerate(kinds) if kind is None), default=0)
+    texts = [index for index, kind in enumerate(kinds) if kind not in _PATTERNS]
     pattern = re.escape(str(parts[0]))
-    for index in range(1, len(parts), 2):
-        following = str(parts[index + 1])
+    for index, kind in enumerate(kinds):
+        field, following = parts[2 * index + 1], str(parts[2 * index + 2])
         end = re.escape(following) or r"\Z"
-        if (kind := kinds[index]) is not None:
-            value = _STRICT_INTEGER if is_strict and kind == _INTEGER else kind
+        if kind in _PATTERNS:
+            value = _STRICT_INTEGER if is_strict and _PATTERNS[kind] == _INTEGER else _PATTERNS[kind]
+        elif is_strict and kind is Kind.REQUEST:
+            value = rf"[A-Za-z]++)\ ([^\ {re.escape(following[:1])}]++)\ HTTP/(\d(?:\.\d)?"
         elif is_escaped and following[:1] == '"':
             value = _ESCAPED_TEXT
-        elif index == last_text:
+        elif index == texts[-1]:
             value = ".*"
         else:
-            value = f"{_NO_ADDRESS}|{_until(following)}" if _is_address(parts[index]) else _until(following)
-        if is_strict and _is_request(parts[index]):
-            value = rf"[A-Za-z]++)\ ([^\ {re.escape(following[:1])}]++)\ HTTP/(\d(?:\.\d)?"
+            value = f"{_NO_ADDRESS}|{_until(following)}" if _is_address(field) else _until(following)
         pattern += f"(?:-(?={end})|({value})){end}" if is_strict else f"({value}){end}"
     return pattern
 
@@ -151,10 +153,6 @@ def _until(literal: str) -> str:
     """Return a pattern of all that is in front of the first occurrence of a literal."""
     first, more = re.escape(literal[:1]), re.escape(literal[1:])
     return f"(?:[^{first}]++|{first}(?!{more}))*+" if more else f"[^{first}]*+"
-
-
-def _is_request(part: str | Field) -> bool:
-    return isinstance(part, Field) and _kind(part) is Kind.REQUEST
 
 
 def _is_address(part: str | Field) -> bool:
