@@ -85,7 +85,7 @@ def test_an_incomplete_file_is_none(suffix: str, tmp_path: Path) -> None:
 
 @EACH
 def test_a_damaged_file_is_none(suffix: str, tmp_path: Path) -> None:
-    """A flipped bit is found by the checksum, or by what makes no sense; the message says that it is not a matter of time."""
+    """A flipped bit is found by the checksum, or by what makes no sense; the message says that time mends nothing."""
     whole = bytearray(PACKERS[suffix](os.urandom(20_000)) if suffix != "zst" else _with_checksum(os.urandom(20_000)))
     whole[len(whole) // 2] ^= 0x10
     path = tmp_path / f"a.{suffix}"
@@ -150,7 +150,8 @@ def test_a_name_alone_makes_nothing_compressed(tmp_path: Path) -> None:
     """A plain file is read where it lies, whatever it is called; a missing one is an error of the system."""
     path = tmp_path / "a.gz"
     path.write_bytes(b"plain\n")
-    assert isinstance(descriptor := open_or_unpack(str(path), tmp_path), int)
+    descriptor = open_or_unpack(str(path), tmp_path)
+    assert isinstance(descriptor, int)
     os.close(descriptor)
     assert read(path, tmp_path) == b"plain\n"
     with pytest.raises(FileNotFoundError):
