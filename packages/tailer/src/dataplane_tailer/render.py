@@ -26,6 +26,7 @@ from dataplane_tailer.splice import INVALID_ENCODING, Envelope, splicer, tags_of
 __all__ = [
     "INVALID_ENCODING",
     "SPLIT_LINE",
+    "TOTALS",
     "Origin",
     "Render",
     "Tally",
@@ -68,12 +69,28 @@ def _default_service(origin: Origin) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Tally:
-    """What was rendered, and how: lines that no parser understood, invalid in their encoding, dropped by rule."""
+    """What was rendered, and how: lines that no parser understood, invalid in their encoding, dropped by rule.
+
+    `whole` counts the same for all files of a dataset, those that are closed by now, too.
+    """
 
     unparsed: int = 0
     invalid: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    whole: "Tally | None" = None
 
+    def count(self, *, unparsed: int = 0, invalid: int = 0, dropped: str = "") -> None:
+        """Count lines of one kind."""
+        self.unparsed += unparsed
+        self.invalid += invalid
+        if dropped:
+            self.dropped[dropped] += 1
+        if self.whole is not None:
+            self.whole.count(unparsed=unparsed, invalid=invalid, dropped=dropped)
+
+
+#: What this process has rendered, by dataset: files come and go, these counts only grow.
+TOTALS: dict[str, Tally] = {}
 
 #: (lines, offset, first sequence, time of arrival) → the events of each line, joined; count them by their newlines.
 Render = Callable[[list[bytes], int, int, str], list[bytes]]
@@ -90,6 +107,7 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
         ConfigError: the input's keys cannot be used.
     """
     tally = Tally() if tally is None else tally
+    tally.whole = TOTALS.setdefault(origin.dataset, Tally())
     name = resolve(encoding or entry.encoding, b"")
     decide = decider(entry.filters)
     if entry.parser in READERS:
@@ -124,7 +142,7 @@ def plain_renderer(origin: Origin, tally: Tally | None = None) -> Render:
             ]
         except UnicodeDecodeError:
             if len(lines) == 1:
-                tally.invalid += 1
+                tally.count(invalid=1)
                 return [_undecodable(origin, offset, sequence, at, lines[0])]
         return [
             event
@@ -172,7 +190,7 @@ def parsed_renderer(
         for line in lines:
             text, is_valid = decode(line, encoding, is_first=offset == 0)
             if decide is not None and (rule := decide(text)) is not None:
-                tally.dropped[rule] += 1
+                tally.count(dropped=rule)
                 events.append(b"")
             else:
                 events.append(render_one(text, parse(text, at), offset, sequence, at, is_valid))
@@ -215,13 +233,13 @@ def _one_renderer(origin: Origin, tally: Tally) -> _RenderOne:
 
     def render_one(text: str, parsed: Parsed, offset: int, sequence: int, at: str, is_valid: bool) -> bytes:  # noqa: FBT001
         if not is_valid:
-            tally.invalid += 1
+            tally.count(invalid=1)
         if parsed.problem:
-            tally.unparsed += 1
+            tally.count(unparsed=1)
         try:
             return splice(parsed, offset, sequence, at, is_valid)
         except RecursionError:
-            tally.unparsed += 1
+            tally.count(unparsed=1)
             return splice(unparsed(text, "nested too deeply"), offset, sequence, at, is_valid)
 
     return render_one
@@ -242,7 +260,7 @@ def _block_renderer(origin: Origin, entry: InputConfig, tally: Tally, encoding: 
             made: list[bytes] = []
             for index, text, parsed in read_block([text for text, _ in texts], at):
                 if decide is not None and (rule := decide(text)) is not None:
-                    tally.dropped[rule] += 1
+                    tally.count(dropped=rule)
                 else:
                     made.append(render_one(text, parsed, starts[index], sequence, at, texts[index][1]))
                     sequence += 1

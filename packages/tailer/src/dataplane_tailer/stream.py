@@ -28,7 +28,7 @@ from dataplane_tailer.filters import decider
 from dataplane_tailer.parse import Parse, Parsed
 from dataplane_tailer.parse.parsed import as_message
 from dataplane_tailer.positions import Position, Positions, Sent
-from dataplane_tailer.render import SPLIT_LINE
+from dataplane_tailer.render import SPLIT_LINE, TOTALS, Tally
 from dataplane_tailer.shorten import shorten
 from dataplane_tailer.splice import INVALID_ENCODING, tags_of
 from dataplane_tailer.state import State
@@ -134,10 +134,14 @@ class Stream:
 
     def _render(self, line: bytes, at: str, sequence: int) -> bytes | None:
         text, is_valid = decode(line, "utf-8")
-        if self._decide is not None and self._decide(text) is not None:
+        totals = TOTALS.setdefault(self.entry.dataset, Tally())
+        if self._decide is not None and (rule := self._decide(text)) is not None:
+            totals.count(dropped=rule)
             return None
+        parsed = self.parse(text, at)
+        totals.count(unparsed=bool(parsed.problem), invalid=not is_valid)
         tags = [] if is_valid else [INVALID_ENCODING]
-        return self._event(self.parse(text, at), at, sequence, event_id(self.saved.source, sequence), tags)
+        return self._event(parsed, at, sequence, event_id(self.saved.source, sequence), tags)
 
     def _render_piece(self, data: bytes, at: str, sequence: int) -> bytes:
         """Return the event of a piece of a line; its place is the number of the line's first one."""
