@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataplane_common.errors import ConfigError
 from dataplane_common.event import encode, event_id
 from dataplane_tailer.batch import batches_of
 from dataplane_tailer.journal import parse_entry
@@ -263,3 +264,19 @@ def test_a_terminal_and_no_input_are_read_too(lab, run):
     assert process.wait(60) == 0
     assert os.get_blocking(follower)
     assert run(lab.messages(1)) == ["typed"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"type": "stdin", "multiline": {"preset": "java"}}, "multiline"),
+        ({"type": "stdin", "encoding": "latin-1"}, "encoding"),
+        ({"type": "journal", "parser": "json"}, "parser"),
+        ({"type": "journal", "exclude": ["x"]}, "exclude"),
+        ({"type": "stdin", "encoding": "no such"}, "is no encoding"),
+    ],
+)
+def test_keys_that_only_files_have_are_refused(lab, keys, words):
+    """What a stream would pass over in silence is an error at the start."""
+    with pytest.raises(ConfigError, match=f"inputs.0.*{words}"):
+        lab.config_of({"dataset": lab.dataset, **keys})

@@ -233,6 +233,17 @@ def test_a_cri_tag_is_a_tag_only_where_a_blank_ends_it(parsed: Parsing) -> None:
         assert parsed(f"2026-05-01T10:00:00Z stdout {tag}", parser="cri").fields["message"] == text
 
 
+def test_a_line_that_was_cut_before_its_end_says_so(parsed: Parsing) -> None:
+    """A partial line that nothing completed is an event all the same, and nobody takes it for a whole one."""
+    for line, keys in (
+        ("2026-05-01T10:00:00Z stdout P half", {"parser": "cri"}),
+        ('{"log":"half","stream":"stdout","time":"2026-05-01T10:00:00Z"}', {"parser": "docker"}),
+    ):
+        found = parsed(line, **keys)
+        assert found.fields == {"message": "half", "stream": "stdout", "log.flags": ["partial"]}
+        assert not found.problem
+
+
 def test_content_is_parsed_and_its_own_time_comes_first(parsed: Parsing) -> None:
     """A service's log inside a container's gets its own parser; a member `stream` of its own is kept."""
     found = parsed(

@@ -115,7 +115,9 @@ def lift_part(part: Part, content: Parse | None, at: str) -> Parsed:
     if "stream" in fields:
         fields["labels.stream"] = as_text(fields.pop("stream"))
     fields["stream"] = part.stream
-    is_vetted = inner.is_vetted and not part.attrs
+    is_vetted = inner.is_vetted and not part.attrs and not part.goes_on
+    if part.goes_on:  # and time or a limit has cut it
+        fields["log.flags"] = ["partial"]
     if part.attrs:
         fields["docker.attrs"] = part.attrs
     return Parsed(fields, inner.timestamp or part.timestamp, inner.problem, is_vetted)
