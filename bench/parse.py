@@ -13,6 +13,8 @@ from dataplane_tailer.config import InputConfig
 from dataplane_tailer.render import Origin, Tally, renderer
 
 LINES = 20_000
+#: How many lines are rendered at once: about what the tailer reads for one frame.
+CHUNK_LINES = 500
 ROUNDS = 7
 AT = "2026-05-01T10:00:01.000000Z"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36"
@@ -134,10 +136,12 @@ def measure(settings: dict[str, object], line_of: Callable[[int], str]) -> tuple
     fields = {"service.name": "shop", **entry.fields}
     render = renderer(Origin("0123456789abcdef", "/var/log/app.log", "shop", "web-1.example.net", fields), entry, tally)
     lines = [line_of(number).encode() for number in range(LINES)]
+    chunks = [lines[start : start + CHUNK_LINES] for start in range(0, LINES, CHUNK_LINES)]
     best_s = float("inf")
     for _ in range(ROUNDS):
         started_s = time.process_time()
-        render(lines, 1, 1, AT)
+        for chunk in chunks:
+            render(chunk, 1, 1, AT)
         best_s = min(best_s, time.process_time() - started_s)
     return LINES / best_s, sum(map(len, lines)) / LINES, tally.unparsed
 

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from dataplane_tailer.serve import TailerCollector
+
 
 def test_a_multi_line_event_is_one_event(lab, run):
     """Lines that go on with an event belong to it; the last one is complete when its time is up."""
@@ -137,5 +139,28 @@ def test_access_logs_become_fields(lab, run):
         assert event["source"]["address"] == "192.0.2.1"
         assert event["http"]["response"]["status_code"] == 200
         assert event["message"] == line
+
+    run(work())
+
+
+def test_what_became_of_lines_is_counted_for_the_operator(lab, run):
+    """Lines that no parser understood, were invalid or filtered are in /metrics by dataset, and so are lost bytes."""
+
+    async def work():
+        config = lab.config(parser="json", filters=[{"drop": "healthz"}])
+        lab.append(b'{"msg":"a"}\nno json\n{"msg":"caf\xe9"}\n{"msg":"healthz"}\n')
+        async with lab.tailer(config) as tailer:
+            await lab.messages(3)
+            file = next(iter(tailer.tracker.files.values()))
+            file.abandon("truncated", 7)
+            collected = list(TailerCollector(tailer).collect())
+        found = {sample.name: (sample.labels, sample.value) for metric in collected for sample in metric.samples
+                 if lab.dataset in sample.labels.values() or "abandoned" in sample.name}  # fmt: skip
+        assert found == {
+            "dataplane_tailer_lines_unparsed_total": ({"dataset": lab.dataset}, 2),
+            "dataplane_tailer_lines_invalid_total": ({"dataset": lab.dataset}, 1),
+            "dataplane_tailer_lines_filtered_total": ({"dataset": lab.dataset, "rule": 'drop "healthz"'}, 1),
+            "dataplane_tailer_abandoned_bytes_total": ({"reason": "truncated"}, 7),
+        }
 
     run(work())

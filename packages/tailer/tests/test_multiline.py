@@ -1,5 +1,6 @@
 """Rules of cutting lines into events of several lines."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -130,3 +131,18 @@ def test_a_stream_that_never_ends_its_line_is_cut_at_the_limit() -> None:
 def test_each_line_is_an_event_where_nothing_else_is_said() -> None:
     """Inputs without multi-line messages are not looked through."""
     assert cutter(ParserConfig(), None) is None
+
+
+@pytest.mark.parametrize("preset", ["java", "python", "go"])
+def test_a_preset_takes_time_in_proportion_to_the_line(preset: str) -> None:
+    """No line can stop the tailer: parts that repeat are tried in one way only."""
+    cut = cutter(ParserConfig(), MultilineConfig(preset=preset))  # type: ignore[arg-type]
+    assert cut is not None
+    parts = ("a.", "a.A", "Error", "Exception", "(", ")", "()", "(*a).", "[.", "... ", "\t", " ", "x: ")
+    started = time.process_time()
+    for part in parts:
+        lines = [b"panic: x", b"Traceback (most recent call last):", (part * 10_000 + "!").encode(), b"end"]
+        assert sum(cut(lines, True)) == len(lines)
+        lines[2] = b"a.A" + lines[2]
+        assert sum(cut(lines, True)) == len(lines)
+    assert time.process_time() - started < 10.0

@@ -61,13 +61,13 @@ def test_a_clock_that_jumps_back(lab, run, monkeypatch):
 
 def test_while_a_file_is_unpacked_the_others_are_followed(lab, run, monkeypatch):
     """A large compressed file holds nobody up; its own text comes when it is unpacked."""
-    go_on, really = threading.Event(), unpack.open_content
+    go_on, really = threading.Event(), unpack.open_or_unpack
 
     def slowly(path, spool):
         assert go_on.wait(60)
         return really(path, spool)
 
-    monkeypatch.setattr(unpack, "open_content", slowly)
+    monkeypatch.setattr(unpack, "open_or_unpack", slowly)
 
     async def work():
         (lab.folder / "app.log.1.gz").write_bytes(gzip.compress(b"packed\n"))

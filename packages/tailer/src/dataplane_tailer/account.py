@@ -6,6 +6,7 @@ from positions, so they cannot drift from what was sent.
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -33,16 +34,19 @@ class Account:
     _finished: list[SourceAccount] = field(default_factory=list)
     _published: dict[str, object] = field(default_factory=dict)
     finished_events: int = 0
+    lost_bytes: Counter[str] = field(default_factory=Counter)
 
     def finish(self, file: TailedFile) -> None:
         """Take the last account of a source that is settled."""
         self._finished.append(self._account(file.record, file.position, file.positions.resolved, is_final=True))
         self.finished_events += file.positions.resolved.sequence
+        self.lost_bytes.update(file.record.abandoned_bytes)
 
     def lose(self, record: SourceRecord) -> None:
         """Take the last account of a source whose file is gone."""
         last = Position(record.offset, record.sequence, record.dropped)
         self._finished.append(self._account(record, last, last, is_final=True))
+        self.lost_bytes.update(record.abandoned_bytes)
 
     def account_of(self, file: TailedFile) -> SourceAccount:
         """Return a source's account now."""

@@ -5,6 +5,7 @@ Flows in: a configuration. Flows out: findings, one line each, and an exit code.
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from dataplane_common.config import shown
 from dataplane_common.errors import ExitCode
 from dataplane_tailer.check_bus import check_bus
 from dataplane_tailer.check_host import check_host
+from dataplane_tailer.check_lines import check_lines
 from dataplane_tailer.check_rotation import check_rotation
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.discover import Found, find
@@ -34,6 +36,8 @@ async def check_all(config: TailerConfig, *, as_json: bool, root: Path = Path("/
     found = find(config.inputs)
     findings = [
         *check_files(config, found),
+        *check_streams(config),
+        *check_lines(found, config.inputs),
         *check_rotation(found, config.inputs, root),
         *check_host(config, len(found)),
         *await check_bus(config),
@@ -49,7 +53,7 @@ async def check_all(config: TailerConfig, *, as_json: bool, root: Path = Path("/
 def check_files(config: TailerConfig, found: Mapping[FileKey, Found]) -> list[Finding]:
     """Look at what each input matches now."""
     findings = []
-    for entry in config.inputs:
+    for entry in [entry for entry in config.inputs if entry.type == "file"]:
         files = [file for file in found.values() if file.entry is entry]
         about = f"{entry.dataset} ({', '.join(entry.paths)})"
         if files:
@@ -62,6 +66,21 @@ def check_files(config: TailerConfig, found: Mapping[FileKey, Found]) -> list[Fi
         for file in found.values()
         if not os.access(file.path, os.R_OK)
     ]
+    return findings
+
+
+def check_streams(config: TailerConfig) -> list[Finding]:
+    """Look at the inputs that are no files."""
+    findings = []
+    for entry in [entry for entry in config.inputs if entry.type != "file"]:
+        about = f"{entry.dataset} ({' '.join((entry.type, *entry.units))})"
+        if entry.type == "journal" and shutil.which("journalctl") is None:
+            findings.append(Finding("error", about, "there is no journalctl here; install systemd's, or remove it"))
+        elif entry.type == "journal":
+            findings.append(Finding("ok", about, "is read through journalctl, behind a saved cursor after a restart"))
+        else:
+            text = "what was read and not acknowledged is lost by a SIGKILL: a pipe gives nothing twice"
+            findings.append(Finding("ok", about, text))
     return findings
 
 

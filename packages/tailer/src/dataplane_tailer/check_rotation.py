@@ -68,6 +68,15 @@ def _judge_rule(rule: Rule, paths: list[str], inputs: list[InputConfig]) -> list
                 f"everybody{kept}; use `create` and a postrotate script that has the service open its log again",
             )
         )
+    elif not options.rotate:
+        findings.append(
+            Finding(
+                "warning",
+                about,
+                f"logrotate removes it and keeps no rotated one ({rule.place}, rotate 0): what was not read by then is "
+                "lost unless the tailer runs and has it open; use rotate 1 or more",
+            )
+        )
     if outside := [path for path in paths if not _is_matched(rule, path, inputs)]:
         lost = (
             "the rest that was not read when it is truncated"

@@ -14,7 +14,7 @@ from dataplane_common import config
 from dataplane_common.config import NatsConfig, TelemetryConfig
 from dataplane_common.errors import ConfigError
 from dataplane_common.taxonomy import check_token
-from dataplane_tailer.encoding import check_encoding
+from dataplane_tailer.encoding import check_encoding, resolve
 from dataplane_tailer.filters import FilterConfig, decider
 from dataplane_tailer.multiline import MultilineConfig, check_multiline
 from dataplane_tailer.parse import PARSERS as ALL_PARSERS
@@ -118,9 +118,21 @@ def _check_input(where: str, entry: InputConfig) -> None:
         _check_content(entry)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+    if entry.type != "file":
+        _check_stream(where, entry)
     for path in entry.paths:
         if not os.path.isabs(path):  # noqa: PTH117 - a pattern, not a path
             raise ConfigError(f'{where}.paths: "{path}" is relative; write it from the root: /…/{path}')
+
+
+def _check_stream(where: str, entry: InputConfig) -> None:
+    """Refuse the keys that say something about files, and a parser for the journal, which has its own."""
+    unused = [key for key in ("multiline", "exclude") if getattr(entry, key)]
+    unused += ["parser"] if entry.type == "journal" and entry.parser != "plain" else []
+    for key in unused:
+        raise ConfigError(f'{where}.{key}: type "{entry.type}" does not use it; remove it')
+    if resolve(entry.encoding, b"") != "utf-8":
+        raise ConfigError(f'{where}.encoding: type "{entry.type}" is read as utf-8; remove it, or convert with iconv')
 
 
 def _check_content(entry: InputConfig) -> None:

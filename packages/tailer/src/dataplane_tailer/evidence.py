@@ -58,7 +58,10 @@ class Kin:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that bears on whether and how a file is read; `matches` is None without a configuration."""
+    """All that bears on whether and how a file is read; `matches` is None without a configuration.
+
+    `problem` is what keeps whoever asks from reading it, `refused` what keeps the running tailer, by its own word.
+    """
 
     path: str
     kind: Kind
@@ -68,6 +71,7 @@ class Evidence:
     owner: str = ""
     key: FileKey | None = None
     problem: str = ""
+    refused: str = ""
     head: bytes = b""
     is_compressed: bool = False
     matches: tuple[Match, ...] | None = None

@@ -43,6 +43,8 @@ def _judge(evidence: Evidence) -> tuple[Verdict, str]:
         return "not read", _no_file(evidence)
     if evidence.matches is not None and evidence.found_as is None:
         return _judge_unmatched(evidence)
+    if evidence.refused:
+        return "not read", _refused(evidence)
     if evidence.problem:
         return "not read", _problem(evidence)
     return _judge_content(evidence)
@@ -53,6 +55,13 @@ def _no_file(evidence: Evidence) -> str:
     if evidence.kind == "missing" and evidence.entry is not None:
         return f"{text}; it is shipped once it appears"
     return text
+
+
+def _refused(evidence: Evidence) -> str:
+    return (
+        f"the running tailer (pid {evidence.holder}) says: {evidence.refused} (mode {evidence.mode:04o}, "
+        f"{evidence.owner}); what is not acknowledged of it waits until that is mended"
+    )
 
 
 def _problem(evidence: Evidence) -> str:

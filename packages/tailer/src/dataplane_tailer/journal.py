@@ -15,18 +15,22 @@ from typing import Any
 import orjson
 
 from dataplane_common.errors import Fatal
-from dataplane_common.event import timestamp
-from dataplane_tailer.parse import Parsed
-from dataplane_tailer.stream import Batch
+from dataplane_tailer.batch import Batch, batches_of
+from dataplane_tailer.parse import Parsed, times
+from dataplane_tailer.parse.parsed import unparsed
 
-#: The longest entry that is read; journald's own limit for a field is lower by default.
+#: A longer entry comes in pieces; journald's own limit for a field is lower by default.
 _LONGEST_ENTRY_BYTES = 16 * 1024 * 1024
-_MOST_ENTRIES = 1_000
+_CHUNK_BYTES = 256 * 1024
 _CURSOR = re.compile(rb'"__CURSOR"\s*:\s*"([^"]+)"')
 #: syslog priorities (RFC 5424, 6.2.1) as log levels.
-_LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
+_NAMES = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
+_LEVELS = {str(priority): name for priority, name in enumerate(_NAMES)}
+#: Digits of a number that is one for Elasticsearch, too.
+_LONGEST_NUMBER = 19
+_MICROSECONDS = 1_000_000
+_NUMBERS = {"_PID": "process.pid", "CODE_LINE": "log.origin.file.line"}
 _FIELDS = {
-    "_PID": "process.pid",
     "SYSLOG_IDENTIFIER": "process.name",
     "_EXE": "process.executable",
     "_CMDLINE": "process.command_line",
@@ -67,14 +71,15 @@ class Journal:
                 *(self.command, "--output", "json", "--all", "--follow", *where, *units),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                limit=_LONGEST_ENTRY_BYTES,
+                limit=_CHUNK_BYTES,
             )
         except OSError as error:
             raise Fatal(f"{self.command}: {error.strerror}; install systemd's journalctl on this host") from error
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked for
-            async for batch in _read(process.stdout, self.linger_s):
-                yield batch
+            async for batch in batches_of(_chunks(process.stdout, self.linger_s), _LONGEST_ENTRY_BYTES):
+                whole = min(batch.going_on, default=len(batch.lines))
+                yield batch._replace(cursor=_cursor_behind(batch.lines[:whole]))
             raise Fatal(f"{self.command} ended with {await process.wait()}; look at what it says on stderr")
         finally:
             with suppress(ProcessLookupError):
@@ -82,46 +87,64 @@ class Journal:
             await process.wait()
 
 
-async def _read(output: asyncio.StreamReader, linger_s: float) -> AsyncIterator[Batch]:
-    lines: list[bytes] = []
-    while line := await _next_line(output, linger_s if lines else None):
-        if line != b"\n":
-            lines.append(line.rstrip(b"\n"))
-        if lines and (line == b"\n" or len(lines) >= _MOST_ENTRIES):
-            found = _CURSOR.search(lines[-1])
-            yield Batch(lines, found[1].decode() if found else "")
-            lines = []
+async def _chunks(output: asyncio.StreamReader, linger_s: float) -> AsyncIterator[bytes]:
+    """Yield what comes, and wait a linger where that was little: entries that come together are sent together."""
+    while data := await output.read(_CHUNK_BYTES):
+        yield data
+        if len(data) < _CHUNK_BYTES:
+            await asyncio.sleep(linger_s)
 
 
-async def _next_line(output: asyncio.StreamReader, timeout_s: float | None) -> bytes:
-    """Return a line; a blank one if none came in time; nothing at the end."""
-    try:
-        return await asyncio.wait_for(output.readline(), timeout_s)
-    except TimeoutError:
-        return b"\n"
+def _cursor_behind(entries: list[bytes]) -> str:
+    """Return the cursor of the last entry that has one, for an entry's last piece may have none."""
+    return next((found[1].decode() for entry in reversed(entries) if (found := _CURSOR.search(entry))), "")
 
 
 def parse_entry(line: str, _at: str) -> Parsed:
     """Return a journal entry's fields in ECS; those without a name there are under `journal`."""
     try:
-        entry: dict[str, Any] = orjson.loads(line)
+        entry = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return Parsed({"message": line}, problem=f"not JSON: {error}")
-    fields: dict[str, Any] = {"message": _text(entry.pop("MESSAGE", ""))}
+        return unparsed(line, f"not JSON: {error}")
+    if not isinstance(entry, dict):
+        return unparsed(line, "not a journal entry")
+    message = entry.pop("MESSAGE", "")
+    fields: dict[str, Any] = {"message": _text(message)}
     for name, field in _FIELDS.items():
-        if name in entry:
+        if entry.get(name) is not None:
             fields[field] = _text(entry.pop(name))
-    if str(priority := entry.pop("PRIORITY", "")).isdigit() and int(priority) < len(_LEVELS):
-        fields["log.level"] = _LEVELS[int(priority)]
+    for name, field in _NUMBERS.items():
+        if (text := str(entry.get(name))).isdecimal() and len(text) < _LONGEST_NUMBER:
+            fields[field] = int(entry.pop(name))
+    if (priority := str(entry.get("PRIORITY"))) in _LEVELS:
+        fields["log.level"] = _LEVELS[priority]
+        del entry["PRIORITY"]
     moment = str(entry.pop("_SOURCE_REALTIME_TIMESTAMP", "") or entry.get("__REALTIME_TIMESTAMP", ""))
-    rest = {name.strip("_").lower(): _text(value) for name, value in entry.items() if not name.startswith("__")}
-    if rest:
+    if rest := _rest(entry):
         fields["journal"] = rest
-    return Parsed(fields, timestamp(int(moment) / 1e6) if moment.isdigit() else None)
+    problem = "MESSAGE: left out by journalctl, for its size" if message is None else ""
+    return Parsed(fields, times.epoch_in(moment, _MICROSECONDS), problem)
+
+
+def _rest(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the other fields under shorter names; a sender's own that is called like a trusted one keeps its place.
+
+    Addresses (`__CURSOR` …) are no content. A field that journalctl left out for its size is null and says so.
+    """
+    rest: dict[str, Any] = {}
+    for name in sorted(entry, key=lambda name: not name.startswith("_")):  # the trusted ones first
+        if not name.startswith("__"):
+            short = name.strip("_").lower() or name
+            rest[f"{short}_" if short in rest else short] = "(left out)" if entry[name] is None else _text(entry[name])
+    return rest
 
 
 def _text(value: Any) -> str:
-    """A value that is no UTF-8 comes as a list of bytes, one that came twice as a list of values."""
-    if isinstance(value, list) and all(isinstance(item, int) for item in value):
+    """Return a value as text: bytes that are no UTF-8 come as a list of numbers, a field given twice as a list."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return "" if value is None else orjson.dumps(value).decode()
+    if all(type(item) is int and 0 <= item <= 0xFF for item in value):  # noqa: PLR2004 - a byte
         return bytes(value).decode(errors="backslashreplace")
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return "\n".join(map(_text, value))

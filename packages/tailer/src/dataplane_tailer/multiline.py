@@ -62,12 +62,14 @@ class _Follower(Protocol):
         """Tell whether a line goes on with the event, and take it in."""
 
 
+#: Each takes time in proportion to the line, so that no line can stop the tailer: of two neighbouring parts that could
+#: share a text, the first gives nothing back.
 _PRESETS = {
     # Frames, causes, and the exception's own line behind the line that logged it (java.lang.Throwable).
     "java": Grammar(
         goes_on=re.compile(
             r"^(?:\s|$|Caused by:|Suppressed:|\.\.\. \d+ (?:more|common frames)"
-            r"|(?:[a-z_][\w$]*\.)+[A-Z][\w$]*(?:Exception|Error|Throwable|Failure|Interrupt)[\w$]*(?::|\s*$))"
+            r"|(?:[a-z_][\w$]*+\.)++(?=[\w$]+?(?:Exception|Error|Throwable|Failure|Interrupt))[A-Z][\w$]*+(?::|\s*+$))"
         )
     ),
     # A traceback ends with the first line that is not indented: the exception (traceback module).
@@ -84,7 +86,9 @@ _PRESETS = {
     "go": Grammar(
         goes_on=re.compile(r"^(?:\s|$|goroutine \d+ \[|created by |\[signal |exit status \d)"),
         enters=re.compile(r"panic: |fatal error: |goroutine \d+ \[|runtime stack:"),
-        inside=re.compile(r"[\w./$~%-]+(?:\.\(?\*?[\w.\[\]]+\)?)*\(.*\)$|runtime stack:|r\w+\s+0x|panic: |\.\.\."),
+        inside=re.compile(
+            r"[\w./$~%\[\]-]++(?:\(\*?[\w.\[\]]++\)\.[\w./$~%\[\]-]++)?+\(.*\)$|runtime stack:|r\w+\s+0x|panic: |\.\.\."
+        ),
     ),
 }
 #: A block of container lines is cut here even if a stream stays open all the time; a runtime cuts lines at 16 KiB.

@@ -5,10 +5,11 @@ a rule, none if a filter drops it, several if it is a block of container lines. 
 place under the same source give the same event, times of arrival aside.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from dataplane_tailer.splice import INVALID_ENCODING, Envelope, splicer, tags_of
 __all__ = [
     "INVALID_ENCODING",
     "SPLIT_LINE",
+    "TOTALS",
     "Origin",
     "Render",
     "Tally",
@@ -67,12 +69,28 @@ def _default_service(origin: Origin) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Tally:
-    """What was rendered, and how: lines that no parser understood, invalid in their encoding, dropped by rule."""
+    """What was rendered, and how: lines that no parser understood, invalid in their encoding, dropped by rule.
+
+    `whole` counts the same for all files of a dataset, those that are closed by now, too.
+    """
 
     unparsed: int = 0
     invalid: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    whole: "Tally | None" = None
 
+    def count(self, *, unparsed: int = 0, invalid: int = 0, dropped: str = "") -> None:
+        """Count lines of one kind."""
+        self.unparsed += unparsed
+        self.invalid += invalid
+        if dropped:
+            self.dropped[dropped] += 1
+        if self.whole is not None:
+            self.whole.count(unparsed=unparsed, invalid=invalid, dropped=dropped)
+
+
+#: What this process has rendered, by dataset: files come and go, these counts only grow.
+TOTALS: dict[str, Tally] = {}
 
 #: (lines, offset, first sequence, time of arrival) → the events of each line, joined; count them by their newlines.
 Render = Callable[[list[bytes], int, int, str], list[bytes]]
@@ -89,6 +107,7 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
         ConfigError: the input's keys cannot be used.
     """
     tally = Tally() if tally is None else tally
+    tally.whole = TOTALS.setdefault(origin.dataset, Tally())
     name = resolve(encoding or entry.encoding, b"")
     decide = decider(entry.filters)
     if entry.parser in READERS:
@@ -100,7 +119,7 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
     envelope = Envelope(origin.source, origin.envelope)
     if name != "utf-8" or decide is not None or envelope.is_marked:
         return render
-    quick = quick_parser(entry, envelope.taken | {"log", "event"})
+    quick = quick_parser(entry, envelope.taken | {"log", "event"}, envelope.event_taken)
     return render if quick is None else _quick_renderer(origin, quick, render)
 
 
@@ -111,28 +130,36 @@ def plain_renderer(origin: Origin, tally: Tally | None = None) -> Render:
     """
     tally = Tally() if tally is None else tally
     template = _template(origin)
+    dumps = orjson.dumps
 
     def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
         shaped = template.replace(b"@AT@", at.encode())
-        events: list[bytes] = []
-        dumps, append = orjson.dumps, events.append
-        for line in lines:
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                tally.invalid += 1
-                append(_undecodable(origin, offset, sequence, at, line))
-            else:
-                if text[-1:] == "\r":
-                    text = text[:-1]
-                if offset == 0 and text[:1] == "\ufeff":
-                    text = text[1:]
-                append(shaped % (offset, dumps(text), offset, sequence))
-            offset += len(line) + 1
-            sequence += 1
-        return events
+        offsets = [*accumulate([len(line) + 1 for line in lines], initial=offset)]
+        try:
+            return [
+                shaped % (place, dumps(line.decode()), place, number)
+                for line, place, number in zip(_texts(lines, offset), offsets, count(sequence), strict=False)
+            ]
+        except UnicodeDecodeError:
+            if len(lines) == 1:
+                tally.count(invalid=1)
+                return [_undecodable(origin, offset, sequence, at, lines[0])]
+        return [
+            event
+            for line, place, number in zip(lines, offsets, count(sequence), strict=False)
+            for event in render([line], place, number, at)
+        ]
 
     return render
+
+
+def _texts(lines: list[bytes], offset: int) -> list[bytes]:
+    """Return lines without what is no text: a byte-order mark at the start of a file, a carriage return at an end."""
+    if offset == 0 and lines and lines[0].startswith(BOM_UTF8):
+        lines = [lines[0][len(BOM_UTF8) :], *lines[1:]]
+    if b"\r" in b"\n".join(lines):
+        return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+    return lines
 
 
 def _template(origin: Origin) -> bytes:
@@ -163,7 +190,7 @@ def parsed_renderer(
         for line in lines:
             text, is_valid = decode(line, encoding, is_first=offset == 0)
             if decide is not None and (rule := decide(text)) is not None:
-                tally.dropped[rule] += 1
+                tally.count(dropped=rule)
                 events.append(b"")
             else:
                 events.append(render_one(text, parse(text, at), offset, sequence, at, is_valid))
@@ -181,18 +208,18 @@ def _quick_renderer(origin: Origin, quick: Quick, otherwise: Render) -> Render:
     def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
         events: list[bytes] = []
         arrival = at.encode()
-        dated = envelope.template(event=b"", created=b',"created":"%b"' % arrival)
-        undated = envelope.template(when=arrival, event=b"", created=b"")
+        dated = envelope.template(created=b',"created":"%b"' % arrival)
+        undated = envelope.template(when=arrival, created=b"")
         append = events.append
         for line in lines:
             if (found := quick(line)) is None:
                 events += otherwise([line], offset, sequence, at)
             else:
-                when, log, fields = found
+                when, log, event, fields = found
                 if when:
-                    append(dated % (offset, when, fields, log, offset, sequence))
+                    append(dated % (offset, when, fields, log, offset, event, sequence))
                 else:
-                    append(undated % (offset, fields, log, offset, sequence))
+                    append(undated % (offset, fields, log, offset, event, sequence))
             offset += len(line) + 1
             sequence += 1
         return events
@@ -206,13 +233,13 @@ def _one_renderer(origin: Origin, tally: Tally) -> _RenderOne:
 
     def render_one(text: str, parsed: Parsed, offset: int, sequence: int, at: str, is_valid: bool) -> bytes:  # noqa: FBT001
         if not is_valid:
-            tally.invalid += 1
+            tally.count(invalid=1)
         if parsed.problem:
-            tally.unparsed += 1
+            tally.count(unparsed=1)
         try:
             return splice(parsed, offset, sequence, at, is_valid)
         except RecursionError:
-            tally.unparsed += 1
+            tally.count(unparsed=1)
             return splice(unparsed(text, "nested too deeply"), offset, sequence, at, is_valid)
 
     return render_one
@@ -233,7 +260,7 @@ def _block_renderer(origin: Origin, entry: InputConfig, tally: Tally, encoding: 
             made: list[bytes] = []
             for index, text, parsed in read_block([text for text, _ in texts], at):
                 if decide is not None and (rule := decide(text)) is not None:
-                    tally.dropped[rule] += 1
+                    tally.count(dropped=rule)
                 else:
                     made.append(render_one(text, parsed, starts[index], sequence, at, texts[index][1]))
                     sequence += 1

@@ -5,6 +5,7 @@ and an exit code.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -16,7 +17,9 @@ from dataplane_common.errors import ConfigError, ExitCode
 from dataplane_common.lifecycle import cancel
 from dataplane_common.telemetry import TelemetryServer, get_logger
 from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.file import TailedFile
 from dataplane_tailer.pipeline import Tailer, create
+from dataplane_tailer.render import TOTALS
 
 
 async def serve(
@@ -113,3 +116,32 @@ class TailerCollector(Collector):
         for name in ("sent", "acknowledged", "resent", "refused"):
             yield CounterMetricFamily(f"dataplane_tailer_frames_{name}", f"Frames {name}.", value=getattr(counts, name))
         yield CounterMetricFamily("dataplane_tailer_sent_bytes", "Payload bytes sent.", value=counts.payload_bytes)
+        yield from _lines()
+        yield self._abandoned(files)
+
+    def _abandoned(self, files: list[TailedFile]) -> Metric:
+        """Return the bytes that nobody can read any more: the number to be woken for."""
+        lost = Counter(self._tailer.account.lost_bytes)
+        for file in files:
+            lost.update(file.record.abandoned_bytes)
+        family = CounterMetricFamily("dataplane_tailer_abandoned_bytes", "Bytes lost unread.", labels=("reason",))
+        for reason, count in lost.items():
+            family.add_metric((reason,), count)
+        return family
+
+
+def _lines() -> Iterator[Metric]:
+    """Yield what became of lines that are no ordinary events, by dataset."""
+    totals = dict(TOTALS)
+    for name, about in (("unparsed", "not understood by their parser"), ("invalid", "not valid in their encoding")):
+        family = CounterMetricFamily(f"dataplane_tailer_lines_{name}", f"Lines {about}.", labels=("dataset",))
+        for dataset, tally in totals.items():
+            family.add_metric((dataset,), getattr(tally, name))
+        yield family
+    family = CounterMetricFamily(
+        "dataplane_tailer_lines_filtered", "Lines dropped by rule.", labels=("dataset", "rule")
+    )
+    for dataset, tally in totals.items():
+        for rule, count in dict(tally.dropped).items():
+            family.add_metric((dataset, rule), count)
+    yield family

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.screen import screen
+from dataplane_tailer.screen import plural, screen
 from dataplane_tailer.snapshot import STREAM, Snapshot, StreamRecord, has_state, read_snapshot, streams_of
 from dataplane_tailer.state import SourceRecord, State
 from dataplane_tailer.target import find_target
@@ -69,7 +69,7 @@ def import_(config: ConfigOption = None, state_dir: StateOption = None) -> None:
     target = find_target(config, state_dir).state_dir
     with _held(target, create=True) as state:
         _take(state, wanted)
-    sys.stdout.write(f"{len(wanted.entries)} sources imported into {target}\n")
+    sys.stdout.write(f"{plural(len(wanted.entries), 'source')} imported into {target}\n")
 
 
 @app.command(
@@ -98,7 +98,7 @@ def reset(
             state.forget(record.source)
         for key in streams:
             state.put(key, "")
-    sys.stdout.write(f"{len(records) + len(streams)} sources forgotten in {target}\n")
+    sys.stdout.write(f"{plural(len(records) + len(streams), 'source')} forgotten in {target}\n")
 
 
 def select(records: list[SourceRecord], files: Iterable[str]) -> list[SourceRecord]:
@@ -174,9 +174,11 @@ def _progress(records: Iterable[SourceRecord], streams: Iterable[StreamRecord]) 
 
 def _ask(records: list[SourceRecord], target: Path) -> None:
     if not sys.stdin.isatty():
-        raise Fatal(f"{len(records)} sources in {target} would be forgotten; say --yes to do it unasked")
+        raise Fatal(f"{plural(len(records), 'source')} in {target} would be forgotten; say --yes to do it unasked")
     paths = ", ".join(sorted({record.path for record in records})[:5])
-    typer.confirm(f"Forget {len(records)} sources in {target} ({paths})? They are shipped again.", abort=True)
+    typer.confirm(
+        f"Forget {plural(len(records), 'source')} in {target} ({paths})? All of it is shipped again.", abort=True
+    )
 
 
 def _selected(directory: Path, files: list[str] | None) -> Snapshot:
@@ -216,7 +218,7 @@ def _print_table(snapshot: Snapshot) -> None:
     console.print(table)
     holder = f"a tailer runs on it (pid {snapshot.holder})" if snapshot.holder else "no tailer runs on it"
     count = len(snapshot.records) + len(snapshot.streams)
-    console.print(f"{count} sources in {snapshot.directory}; {holder}", markup=False)
+    console.print(f"{plural(count, 'source')} in {snapshot.directory}; {holder}", markup=False)
 
 
 def _cells(record: SourceRecord) -> tuple[str, ...]:

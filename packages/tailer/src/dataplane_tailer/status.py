@@ -5,7 +5,7 @@ is known; a time to loss is given only where something can be lost.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dataplane_tailer.config import DeliveryConfig
@@ -67,7 +67,17 @@ def rows(view: View, trends: Mapping[str, Trend], delivery: DeliveryConfig) -> l
     """Return one row per source, and one per file that an input matches and no source is made of."""
     deadlines = _deadlines(view, trends, delivery)
     known = [_row(record, view, trends, deadlines.get(record.source)) for record in view.snapshot.records]
+    known = _without_doubles(known)
     return sorted([*known, *_streams(view), *_unknown(view)], key=lambda row: row.file)
+
+
+def _without_doubles(known: list[Row]) -> list[Row]:
+    """Count no bytes twice: what a truncated file holds now is a new source's, where that is known already."""
+    taken_over = {row.file for row in known if row.state not in ("truncated", "finished", "lost")}
+    return [
+        replace(row, lag_bytes=0, lag_s=0.0) if row.state == "truncated" and row.file in taken_over else row
+        for row in known
+    ]
 
 
 def _streams(view: View) -> list[Row]:

@@ -10,8 +10,7 @@ import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from dataplane_tailer.cut import cut_lines, cut_piece
-from dataplane_tailer.stream import Batch
+from dataplane_tailer.batch import Batch, batches_of
 
 _CHUNK_BYTES = 128 * 1024
 
@@ -29,21 +28,12 @@ class StandardInput:
     async def batches(self, cursor: str = "") -> AsyncIterator[Batch]:
         """Yield lines as they come, those of a linger together."""
         del cursor
-        rest = b""
-        async for data in self._chunks():
-            rest += data
-            lines = cut_lines(rest, self.limit_bytes)
-            rest = rest[sum(map(len, lines)) + len(lines) :]
-            while (piece := cut_piece(rest, self.limit_bytes))[0]:
-                lines.append(rest[: piece[0]].removesuffix(b"\n"))
-                rest = rest[piece[0] :]
-            if lines:
-                yield Batch(lines)
-        if rest:
-            yield Batch([rest])
+        async for batch in batches_of(self._chunks(), self.limit_bytes):
+            yield batch
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        if stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+        mode = os.fstat(self.descriptor).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(self.descriptor)):
             while data := os.read(self.descriptor, _CHUNK_BYTES):
                 yield data
             return
@@ -58,3 +48,4 @@ class StandardInput:
                     await asyncio.sleep(self.linger_s)
         finally:
             transport.close()
+            os.set_blocking(self.descriptor, True)  # a terminal is shared with whoever started this

@@ -7,46 +7,41 @@ whose lines cannot be read again, is followed by a new source.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgspec
 
 from dataplane_common.bus import PubAck, Publisher
+from dataplane_common.errors import Permanent, TooLarge
 from dataplane_common.event import ECS_VERSION, encode, event_id, merge, new_source, timestamp
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.ledger import SourceAccount
 from dataplane_common.taxonomy import Signal, subject_for
+from dataplane_common.telemetry import get_logger
+from dataplane_tailer.batch import Batch, Reader, pieces_of
 from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.encoding import decode
 from dataplane_tailer.filters import decider
 from dataplane_tailer.parse import Parse, Parsed
+from dataplane_tailer.parse.parsed import as_message
 from dataplane_tailer.positions import Position, Positions, Sent
+from dataplane_tailer.render import SPLIT_LINE, TOTALS, Tally
+from dataplane_tailer.shorten import shorten
+from dataplane_tailer.splice import INVALID_ENCODING, tags_of
 from dataplane_tailer.state import State
 
+__all__ = ["Reader", "Stream"]
 
-class Batch(NamedTuple):
-    """Lines that arrived together, and the cursor behind the last of them (empty where there is none)."""
-
-    lines: list[bytes]
-    cursor: str = ""
-
-
-class Reader(Protocol):
-    """Where lines come from."""
-
-    @property
-    def name(self) -> str:
-        """What the account calls this source."""
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether the same lines come again behind the same cursor."""
-
-    def batches(self, cursor: str) -> AsyncIterator[Batch]:
-        """Yield what comes behind a cursor; ends where the source ends."""
+#: The wait before a frame is sent again that the server does not take, whatever its size.
+_REFUSED_WAIT_S = 5.0
+#: Room for the headers of a frame, for the envelope of an event, and for what JSON makes of a byte at the worst.
+_HEADER_BYTES = 1024
+_ENVELOPE_BYTES = 16 * 1024
+_WORST_GROWTH = 6
+_LEAST_PIECE_BYTES = 256
 
 
 class _Saved(msgspec.Struct):
@@ -76,6 +71,9 @@ class Stream:
     has_ended: bool = False
     _last: Position = field(init=False)
     _cursors: dict[Position, str] = field(default_factory=dict)
+    _line_starts_at: int = 0
+    _piece: int = 0
+    _again: "set[asyncio.Task[None]]" = field(default_factory=set)
     _decide: Callable[[str], str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -103,38 +101,74 @@ class Stream:
         """Frame and publish a batch; waits while the window is full."""
         at = timestamp(time.time())
         payload: list[bytes] = []
-        size = count = dropped = 0
-        limit = min(TARGET_BYTES, self.publisher.connection.max_message_bytes)
-        for line in batch.lines:
-            event = self._render(line, at, self._last.sequence + count + 1)
-            if event is None:
-                dropped += 1
-                continue
-            if payload and size + len(event) > limit:
-                await self._publish(payload, dropped, "")
-                payload, size, count, dropped = [], 0, 0, 0
-            payload.append(event)
-            size, count = size + len(event), count + 1
+        size = dropped = 0
+        limit = min(TARGET_BYTES, self._most_bytes)
+        for index, line in enumerate(batch.lines):
+            events = self._events(line, index in batch.going_on, at, self._last.sequence + len(payload) + 1)
+            dropped += not events
+            for event in events:
+                if payload and size + len(event) > limit:
+                    await self._publish(payload, 0, "")
+                    payload, size = [], 0
+                payload.append(event)
+                size += len(event)
         await self._publish(payload, dropped, batch.cursor)
 
+    @property
+    def _most_bytes(self) -> int:
+        return self.publisher.connection.max_message_bytes - _HEADER_BYTES
+
+    def _events(self, line: bytes, goes_on: bool, at: str, sequence: int) -> list[bytes]:  # noqa: FBT001
+        """Return a line's event; those of its pieces if it is one itself or too large; none if a filter drops it."""
+        if not (goes_on or self._piece):
+            event = self._render(line, at, sequence)
+            if event is None or len(event) <= self._most_bytes:
+                return [] if event is None else [event]
+        most = max(_LEAST_PIECE_BYTES, (self._most_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH)
+        events = [
+            self._render_piece(data, at, number) for number, data in enumerate(pieces_of(line, most), start=sequence)
+        ]
+        if not goes_on:
+            self._piece = 0
+        return events
+
     def _render(self, line: bytes, at: str, sequence: int) -> bytes | None:
-        text, _ = decode(line, "utf-8")
-        if self._decide is not None and self._decide(text) is not None:
+        text, is_valid = decode(line, "utf-8")
+        totals = TOTALS.setdefault(self.entry.dataset, Tally())
+        if self._decide is not None and (rule := self._decide(text)) is not None:
+            totals.count(dropped=rule)
             return None
-        parsed: Parsed = self.parse(text, at)
-        envelope: dict[str, Any] = {
+        parsed = self.parse(text, at)
+        totals.count(unparsed=bool(parsed.problem), invalid=not is_valid)
+        tags = [] if is_valid else [INVALID_ENCODING]
+        return self._event(parsed, at, sequence, event_id(self.saved.source, sequence), tags)
+
+    def _render_piece(self, data: bytes, at: str, sequence: int) -> bytes:
+        """Return the event of a piece of a line; its place is the number of the line's first one."""
+        self._line_starts_at = self._line_starts_at if self._piece else sequence
+        self._piece += 1
+        text, is_valid = decode(data, "utf-8", ended=False)
+        tags = [SPLIT_LINE] if is_valid else [SPLIT_LINE, INVALID_ENCODING]
+        identity = event_id(self.saved.source, self._line_starts_at, self._piece)
+        return self._event(as_message(text, at), at, sequence, identity, tags)
+
+    def _event(self, parsed: Parsed, at: str, sequence: int, identity: str, tags: list[str]) -> bytes:
+        fixed: dict[str, Any] = {
             "host": {"name": self.config.host},
             "event": {"dataset": self.entry.dataset, "sequence": sequence},
             "dp": {"source": self.saved.source},
             "ecs": {"version": ECS_VERSION},
         }
         if parsed.timestamp is not None:
-            envelope["event"]["created"] = at
+            fixed["event"]["created"] = at
         if parsed.problem:
-            envelope["error"] = {"message": parsed.problem}
-        document = merge({**parsed.fields, **self.entry.fields}, envelope)
+            fixed["error"] = {"message": parsed.problem}
+        envelope = merge(self.entry.fields, fixed)
+        if tags:
+            envelope["tags"] = [*tags_of(envelope), *tags]
+        document = merge(parsed.fields, envelope)
         document.setdefault("service", {"name": self.entry.dataset})
-        return encode(event_id(self.saved.source, sequence), parsed.timestamp or at, document)
+        return encode(identity, parsed.timestamp or at, document)
 
     async def _publish(self, events: list[bytes], dropped: int, cursor: str) -> None:
         sequence = self._last.sequence + len(events)
@@ -146,21 +180,56 @@ class Stream:
         if not events:
             self._resolve(sent)
             return
+        settled = await self._send(events, first)
+        settled.add_done_callback(partial(self._on_settled, sent, events, first))
+
+    async def _send(self, events: list[bytes], first: int) -> "asyncio.Future[PubAck]":
         frame = self.encoder.encode(
             str(subject_for(Signal.LOGS, self.config.namespace, self.entry.dataset, self.config.host)),
             self.saved.source,
             b"".join(events),
             first=first,
-            end=sequence + 1,
+            end=first + len(events),
             count=len(events),
             replay=self.reader.is_repeatable,
         )
-        settled = await self.publisher.publish(frame.subject, frame.payload, frame.headers)
-        settled.add_done_callback(partial(self._on_settled, sent))
+        return await self.publisher.publish(frame.subject, frame.payload, frame.headers)
 
-    def _on_settled(self, sent: Sent, settled: "asyncio.Future[PubAck]") -> None:
-        if not settled.cancelled() and settled.exception() is None:
+    def _on_settled(self, sent: Sent, events: list[bytes], first: int, settled: "asyncio.Future[PubAck]") -> None:
+        if settled.cancelled():
+            return
+        if settled.exception() is None:
             self._resolve(sent)
+            return
+        task = asyncio.create_task(self._send_again(sent, events, first, settled))
+        self._again.add(task)
+        task.add_done_callback(self._again.discard)
+
+    async def _send_again(self, sent: Sent, events: list[bytes], first: int, settled: "asyncio.Future[PubAck]") -> None:
+        """Send what was refused until all of it is acknowledged: what is too large in halves, one event shortened."""
+        waiting = [(events, first, settled)]
+        while waiting:
+            events, first, settled = waiting.pop(0)
+            try:
+                await settled
+            except TooLarge as error:
+                get_logger("stream").warning("frame.too_large", stream=self.reader.name, error=str(error))
+                smaller = self._smaller(events, first)
+                if smaller == [(events, first)]:  # nothing is left to be cut
+                    await asyncio.sleep(_REFUSED_WAIT_S)
+                for part, start in smaller:
+                    waiting.append((part, start, await self._send(part, start)))
+            except Permanent as error:
+                get_logger("stream").warning("frame.refused", stream=self.reader.name, error=str(error))
+                await asyncio.sleep(_REFUSED_WAIT_S)
+                waiting.append((events, first, await self._send(events, first)))
+        self._resolve(sent)
+
+    def _smaller(self, events: list[bytes], first: int) -> list[tuple[list[bytes], int]]:
+        if half := len(events) // 2:
+            return [(events[:half], first), (events[half:], first + half)]
+        limit = min(self._most_bytes, len(events[0]) * 3 // 4)
+        return [([shorten(events[0], limit)], first)]
 
     def _resolve(self, sent: Sent) -> None:
         resolved = self.positions.resolve(sent)

@@ -6,14 +6,20 @@ file that changed meanwhile is unpacked anew.
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataplane_tailer.content import is_compressed, open_content
+from dataplane_common.errors import Transient
+from dataplane_tailer.content import Unpacking, is_compressed, open_or_unpack
 from dataplane_tailer.discover import Found
 from dataplane_tailer.identity import FileKey
+
+#: What could not be unpacked is tried again after this, if it has not changed before.
+_RETRY_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +29,8 @@ class Unpacker:
     spool: Path
     on_ready: Callable[[], None]
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "unpack"))
+    _is_closing: threading.Event = field(default_factory=threading.Event)
+    _failed_s: dict[FileKey, float] = field(default_factory=dict)
     _jobs: dict[FileKey, tuple[int, "Future[int]"]] = field(default_factory=dict)
 
     def take(self, found: Found) -> int | None:
@@ -33,15 +41,35 @@ class Unpacker:
             Transient: its compressed form is not complete.
         """
         size, job = self._jobs.pop(found.key, (found.size, None))
-        if job is None or size != found.size:
+        if job is None or size != found.size or self._is_worth_another_try(found.key, job):
             _discard(job)
-            job = self._threads.submit(open_content, found.path, self.spool)
+            job = self._threads.submit(self._unpack, found.path)
             loop = asyncio.get_running_loop()
             job.add_done_callback(lambda _job: loop.call_soon_threadsafe(self.on_ready))
-        if job.done():
+        if job.done() and not job.exception():
             return job.result()
         self._jobs[found.key] = (found.size, job)
-        return None
+        return job.result() if job.done() else None
+
+    def _is_worth_another_try(self, key: FileKey, job: "Future[int]") -> bool:
+        """What could not be unpacked is tried again when it has changed, or after a while: the disk may have room."""
+        if not job.done() or not job.exception():
+            return False
+        is_due = time.monotonic() - self._failed_s.setdefault(key, time.monotonic()) > _RETRY_S
+        if is_due:
+            del self._failed_s[key]
+        return is_due
+
+    def _unpack(self, path: str) -> int:
+        """Unpack step by step, in the thread."""
+        opened = open_or_unpack(path, self.spool)
+        while isinstance(opened, Unpacking):
+            if self._is_closing.is_set():
+                opened.close()
+                raise Transient(f"{path}: not unpacked to its end before the stop")
+            if (descriptor := opened.step()) is not None:
+                return descriptor
+        return opened
 
     def put_back(self, found: Found, descriptor: int) -> None:
         """Keep the text of a compressed file that is not read for now; any other is let go."""
@@ -56,6 +84,7 @@ class Unpacker:
         """Let the texts of files go that are no longer there."""
         for key in [key for key in self._jobs if key not in there]:
             _discard(self._jobs.pop(key)[1])
+            self._failed_s.pop(key, None)
 
     async def wait(self) -> None:
         """Wait until nothing is being unpacked; how a job ended is told to who takes it."""
@@ -63,7 +92,8 @@ class Unpacker:
         await asyncio.gather(*jobs, return_exceptions=True)
 
     def close(self) -> None:
-        """Let everything go that was not taken; waits for the file that is being unpacked."""
+        """Let everything go that was not taken."""
+        self._is_closing.set()
         self._threads.shutdown(cancel_futures=True)
         for _, job in self._jobs.values():
             _discard(job)

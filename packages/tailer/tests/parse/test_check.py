@@ -82,7 +82,7 @@ def test_all_keys_together_are_accepted(tmp_path: Path) -> None:
         "parser": "regex",
         "pattern": r"(?P<at>\S+) (?P<rest>.*)",
         "time_field": "at",
-        "time_format": "%H:%M:%S.%f",
+        "time_format": "%F %T.%f",
         "time_zone": "local",
         "rename": {"rest": "labels.rest"},
         "encoding": "utf-16",

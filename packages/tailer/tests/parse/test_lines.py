@@ -1,4 +1,4 @@
-"""Rules of syslog, access logs, Traffic Server and containers beyond their documented examples."""
+"""Rules of syslog, access logs and containers beyond their documented examples."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataplane_tailer.parse import Parsed, ParserConfig, parser
-from dataplane_tailer.parse.ats_fields import ECS, OTHERS, Kind
 from dataplane_tailer.parse.container import Part, join_parts
 from dataplane_tailer.parse.http import is_ip, unescaped
 
@@ -50,6 +49,107 @@ def test_syslog_times_are_in_the_zone_of_the_input(parsed: Parsing) -> None:
     assert found.timestamp == "2026-05-01T10:00:00.000000Z"
 
 
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("May  1 09:00:00 su: x", {"message": "x", "process": {"name": "su"}, "log": {"syslog": {"appname": "su"}}}),
+        ("May  1 09:00:00 h http://x/: y", {"message": "http://x/: y", "log": {"syslog": {"hostname": "h"}}}),
+        ("May  1 09:00:00 fe80::1 a/b[x]:y", {
+            "message": "y",
+            "process": {"name": "a/b"},
+            "log": {"syslog": {"hostname": "fe80::1", "appname": "a/b", "procid": "x"}},
+        }),
+    ],
+)  # fmt: skip
+def test_hosts_and_programs_are_told_apart(line: str, fields: dict[str, Any], parsed: Parsing) -> None:
+    """A program's name has a colon behind it, so a line of a local sender has no host; a URL is no program."""
+    found = parsed(line, parser="syslog")
+    assert (found.fields, found.timestamp) == (fields, "2026-05-01T09:00:00.000000Z")
+
+
+@pytest.mark.parametrize(
+    ("time", "timestamp"),
+    [
+        ("Dec 31 23:59:60", "2025-12-31T22:59:59.999999Z"),
+        ("Feb 29 12:00:00", "2024-02-29T11:00:00.000000Z"),
+        ("Oct 11 2019 12:00:00", "2019-10-11T10:00:00.000000Z"),
+        ("2026-01-11 12:00:00,5", "2026-01-11T11:00:00.500000Z"),
+        ("2026-01-11T12:00:00.123456+0530", "2026-01-11T06:30:00.123456Z"),
+    ],
+)
+def test_every_time_of_a_syslog_line_is_read(time: str, timestamp: str, parsed: Parsing) -> None:
+    """With a year behind the day, as ISO 8601 with or without a zone, on a leap day, in a leap second."""
+    found = parsed(f"{time} h p: m", parser="syslog", time_zone="Europe/Berlin")
+    assert (found.problem, found.timestamp) == ("", timestamp)
+
+
+def test_structured_data_need_not_be_as_strict_as_its_rfc(parsed: Parsing) -> None:
+    """Brackets that a sender did not escape, and more blanks than one, lose nothing."""
+    found = parsed('<14>1 - h a - - [x@1 k="a]b"  l="c" ][y] m', parser="syslog").fields
+    assert found["log"]["syslog"]["structured_data"] == {"x@1": {"k": "a]b", "l": "c"}, "y": {}}
+    assert found["message"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("front", "fields"),
+    [
+        ("www.example.net:443 1.2.3.4 - -", {"destination": {"domain": "www.example.net", "port": 443}}),
+        ("1.2.3.4, 10.0.0.9 - -", {"labels": {"clients": "1.2.3.4, 10.0.0.9"}}),
+        ("1.2.3.4,10.0.0.9 - -", {"labels": {"clients": "1.2.3.4,10.0.0.9"}}),
+        ('1.2.3.4 - ""', {}),
+        ("1.2.3.4 - bob [the] builder", {"user": {"name": "bob [the] builder"}}),
+    ],
+)
+def test_what_servers_write_in_front_is_told_apart(front: str, fields: dict[str, Any], parsed: Parsing) -> None:
+    """Virtual hosts, lists of proxies, names with blanks and brackets; the client is the first address."""
+    line = f'{front} [01/May/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 1'
+    found = parsed(line, parser="common").fields
+    assert found.pop("source") == {"address": "1.2.3.4", "ip": "1.2.3.4"}
+    assert {name: found[name] for name in found if name not in ("message", "http", "url")} == fields
+
+
+@pytest.mark.parametrize(
+    ("time", "timestamp"),
+    [
+        ("01/May/2026:10:00:00.25 +0200", "2026-05-01T08:00:00.250000Z"),
+        ("31/Dec/2016:23:59:60 +0000", "2016-12-31T23:59:59.999999Z"),
+        ("2026-05-01T10:00:00+02:00", "2026-05-01T08:00:00.000000Z"),
+    ],
+)
+def test_every_time_of_an_access_log_is_read(time: str, timestamp: str, parsed: Parsing) -> None:
+    """With a fraction, in a leap second, and as nginx's `$time_iso8601`."""
+    found = parsed(f'h - - [{time}] "GET / HTTP/1.1" 200 1', parser="common")
+    assert (found.problem, found.timestamp) == ("", timestamp)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "method", "target", "version"),
+    [
+        ("GET /a b/c HTTP/1.1", "GET", "/a b/c", "1.1"),
+        ("GET /old", "GET", "/old", None),
+        ("PRI * HTTP/2.0", "PRI", "*", "2.0"),
+        ("M-SEARCH * HTTP/1.1", "M-SEARCH", "*", "1.1"),
+        (r"GET /\x22\" HTTP/1.1", "GET", '/""', "1.1"),
+        (r"\x16\x03\x01\xfc", None, "\x16\x03\x01\\xfc", None),
+        ("one two three", None, "one two three", None),
+    ],
+)
+def test_requests_are_read_as_far_as_they_are_some(
+    request_line: str, method: str | None, target: str, version: str | None, parsed: Parsing
+) -> None:
+    """Blanks in a target, versions that are missing, bytes of TLS: what was sent is in `url.original` at least."""
+    found = parsed(f'h - - [01/May/2026:10:00:00 +0000] "{request_line}" 400 1', parser="common").fields
+    assert found["url"] == {"original": target}
+    assert (found["http"].get("request", {}).get("method"), found["http"].get("version")) == (method, version)
+
+
+def test_a_number_beyond_what_an_index_takes_is_no_number(parsed: Parsing) -> None:
+    """Elasticsearch would refuse the event; as an unparsed line it is stored."""
+    line = 'h - - [01/May/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 '
+    assert parsed(line + "9" * 18, parser="common").fields["http"]["response"]["body"] == {"bytes": int("9" * 18)}
+    assert parsed(line + "9" * 30, parser="common").problem
+
+
 def test_absent_parts_of_an_access_log_are_absent(parsed: Parsing) -> None:
     """`-` gives no field; a request that is none stays as it was sent."""
     found = parsed('h - - [01/May/2026:10:00:00 +0000] "-" 408 - "-" "-"', parser="combined").fields
@@ -77,53 +177,6 @@ def test_addresses_are_told_from_names(text: str) -> None:
     """Only what Elasticsearch takes as an address becomes `source.ip`."""
     assert is_ip(text)
     assert not any(map(is_ip, (f"{text}0.0", "256.1.1.1", "01.2.3.4", "host", "", "fe80::1%eth0", "1.2.3")))
-
-
-def test_all_documented_fields_of_traffic_server_are_read(parsed: Parsing) -> None:
-    """Each field alone is accepted, and gives its ECS name or `ats.<field>`."""
-    for symbol in OTHERS:
-        if symbol in ("ms", "msdms", "cqtq", "cqts", "cqth", "cqtn", "cqtd", "cqtt"):
-            continue
-        is_text = (ECS[symbol][1] if symbol in ECS else OTHERS[symbol]) in (
-            Kind.TEXT, Kind.ADDRESS, Kind.REQUEST, Kind.HTTP_VERSION, Kind.TLS_VERSION
-        )  # fmt: skip
-        fields = parsed(f"<{'x' if is_text else '7'}>", parser="ats", format=f"<%<{symbol}>>").fields
-        assert len(fields) == 2, symbol
-        assert ("ats" in fields) is (symbol not in ECS), symbol
-
-
-def test_the_first_of_several_fields_has_the_ecs_name(parsed: Parsing) -> None:
-    """The pristine URL is the original one; the others keep their own names, so nothing is lost."""
-    found = parsed("u1 u2 u3 9 8", parser="ats", format="%<cqu> %<cquc> %<cquuc> %<tts> %<ttms>").fields
-    assert found["url"] == {"original": "u3"}
-    assert found["ats"] == {"cqu": "u1", "cquc": "u2", "tts": 9}
-    assert found["event"] == {"duration": 8_000_000}
-
-
-@pytest.mark.parametrize(
-    ("form", "line"),
-    [
-        ("%<cqtq>", "1777629600.000"),
-        ("%<cqts>", "1777629600"),
-        ("%<cqth>", f"{1777629600:x}"),
-        ("[%<cqtn>]", "[01/May/2026:12:00:00 +0200]"),
-        ("%<cqtd> %<cqtt>", "2026-05-01 12:00:00"),
-        ("%<LAST(cqts)> : %<COUNT(*)> : %<SUM(psql)>", "1777629600 : 3 : 99"),
-    ],
-)
-def test_every_time_of_traffic_server_becomes_the_timestamp(form: str, line: str, parsed: Parsing) -> None:
-    """Whichever time a format has is the event's."""
-    found = parsed(line, parser="ats", format=form, time_zone="Europe/Berlin")
-    assert (found.problem, found.timestamp) == ("", "2026-05-01T10:00:00.000000Z")
-
-
-def test_headers_slices_and_odd_addresses_are_read(parsed: Parsing) -> None:
-    """Names of headers become names of fields, slices are the field itself, what is no address is a text."""
-    form = '%<chi> %<pqsi> "%<{Accept-Language}cqh[0:5]>" %<cqup[0:30]> %<{Referer}cqh>'
-    found = parsed('10.0.0.1 *Not IP address [0]* "de-DE" a/b -', parser="ats", format=form).fields
-    assert found["source"] == {"address": "10.0.0.1", "ip": "10.0.0.1"}
-    assert found["ats"] == {"pqsi": "*Not IP address [0]*", "cqh": {"accept_language": "de-DE"}}
-    assert found["url"] == {"path": "a/b"}
 
 
 def test_a_line_that_never_matches_costs_no_more_than_its_length() -> None:
@@ -171,6 +224,26 @@ def test_an_unknown_docker_member_keeps_the_line(parsed: Parsing) -> None:
     assert attrs == {"message": "x", "stream": "stdout", "docker.attrs": {"com.docker.x": "y"}}
 
 
+def test_a_cri_tag_is_a_tag_only_where_a_blank_ends_it(parsed: Parsing) -> None:
+    """What only begins like a tag is not taken apart, or a text would lose its first letters."""
+    for text in ("FF x", "F\tx", "Px", "stdout"):
+        line = f"2026-05-01T10:00:00Z stdout {text}"
+        assert parsed(line, parser="cri").fields == {"message": line}
+    for tag, text in (("F", ""), ("F ", ""), ("F  x", " x"), ("P:a:b x", "x")):
+        assert parsed(f"2026-05-01T10:00:00Z stdout {tag}", parser="cri").fields["message"] == text
+
+
+def test_a_line_that_was_cut_before_its_end_says_so(parsed: Parsing) -> None:
+    """A partial line that nothing completed is an event all the same, and nobody takes it for a whole one."""
+    for line, keys in (
+        ("2026-05-01T10:00:00Z stdout P half", {"parser": "cri"}),
+        ('{"log":"half","stream":"stdout","time":"2026-05-01T10:00:00Z"}', {"parser": "docker"}),
+    ):
+        found = parsed(line, **keys)
+        assert found.fields == {"message": "half", "stream": "stdout", "log.flags": ["partial"]}
+        assert not found.problem
+
+
 def test_content_is_parsed_and_its_own_time_comes_first(parsed: Parsing) -> None:
     """A service's log inside a container's gets its own parser; a member `stream` of its own is kept."""
     found = parsed(
@@ -180,11 +253,3 @@ def test_content_is_parsed_and_its_own_time_comes_first(parsed: Parsing) -> None
     )
     assert found.timestamp == "2026-05-01T10:00:08.000000Z"
     assert found.fields == {"message": "m", "stream": "stderr", "labels.stream": "5"}
-
-
-def test_literals_of_a_format_are_no_expressions() -> None:
-    """What stands between the fields of a format is taken as it is written."""
-    parse = parser(ParserConfig(parser="ats", format="a.b|%<pssc>(x)"))
-    assert parse is not None
-    assert not parse("a.b|200(x)", AT).problem
-    assert parse("axb|200(x)", AT).problem

@@ -64,6 +64,20 @@ def test_renames_move_members_and_lose_none(parsed: Parsing) -> None:
     }  # fmt: skip
 
 
+def test_a_time_of_a_record_is_in_the_zone_of_the_input(parsed: Parsing) -> None:
+    """Also where the record says the time by itself, under a usual name, as a text or as a number in one."""
+    for line, name in (('{"time":"2026-05-01 12:00:00","msg":"m"}', "json"), ('time="2026-05-01 12:00:00"', "logfmt")):
+        assert parsed(line, parser=name, time_zone="Europe/Berlin").timestamp == "2026-05-01T10:00:00.000000Z"
+    for line, name in (('{"ts":"1777629600.25","msg":"m"}', "json"), ("ts=1777629600250 a=b", "logfmt")):
+        assert parsed(line, parser=name).timestamp == "2026-05-01T10:00:00.250000Z"
+
+
+def test_logfmt_escapes_are_those_of_go_and_json(parsed: Parsing) -> None:
+    """Pairs of surrogates are one character; what is no character stays as it is written."""
+    found = parsed(r'msg="\ud83d\ude00 \U0001f600 \x41 \xff \ud83d \U00110000 \u12"', parser="logfmt")
+    assert found.fields["message"] == "\U0001f600 \U0001f600 A \\xff \\ud83d \\U00110000 \\u12"
+
+
 def test_logfmt_reads_pairs_quotes_and_flags(parsed: Parsing) -> None:
     """Quoted values are unescaped, a bare key is true, a repeated key has all its values."""
     found = parsed(r'level=info a="x \"y\"\n\u00e9\\" b= flag c=1 c=2 c="3"', parser="logfmt")

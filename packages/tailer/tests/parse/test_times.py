@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataplane_common.errors import ConfigError
 from dataplane_tailer.parse import ParserConfig, times
 from dataplane_tailer.parse.time_field import time_reader
 
@@ -105,7 +107,7 @@ def test_the_last_29th_of_february_is_found() -> None:
         ("clf", "[01/May/2026:12:00:00 +0200]", "2026-05-01T10:00:00.000000Z"),
         ("syslog", "May  1 12:00:00.25", "2026-05-01T10:00:00.250000Z"),
         ("%d.%m.%Y %H:%M:%S,%f", "01.05.2026 12:00:00,1239999", "2026-05-01T10:00:00.123999Z"),
-        ("%d.%m.%Y %H:%M:%S,%f", "01.05.2026 12:00:00", None),
+        ("%d.%m.%Y %H:%M:%S,%f", "01.05.2026 12:00:00", "2026-05-01T10:00:00.000000Z"),
         ("%Y%m%d%H%M%S %z", "20260501120000 +0200", "2026-05-01T10:00:00.000000Z"),
         ("%b %d %H:%M:%S", "May 1 12:00:00", "2026-05-01T10:00:00.000000Z"),
         ("%b %d %H:%M:%S", "Dec 31 12:00:00", "2025-12-31T11:00:00.000000Z"),
@@ -115,6 +117,68 @@ def test_the_last_29th_of_february_is_found() -> None:
 def test_the_time_field_is_read_as_its_format_says(
     form: str, value: object, expected: str | None, configured: Callable[..., ParserConfig]
 ) -> None:
-    """Each format reads what it names and nothing else; times without a zone are in the input's."""
+    """Each format reads what it names; a fraction may be missing, and what has no zone is in the input's."""
     config = configured(parser="json", time_field="t", time_format=form, time_zone="Europe/Berlin")
     assert time_reader(config)(value, AT) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "stamp"),
+    [
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999Z"),
+        ("2016-12-31T23:59:60.5Z", "2016-12-31T23:59:59.999999Z"),
+        ("2026-05-01 12:00:00 UTC", "2026-05-01T12:00:00.000000Z"),
+        ("2026-05-01 12:00:00.123456789 +0200 CEST", "2026-05-01T10:00:00.123456Z"),
+        ("2026-05-01T12:00:00.5+02:00[Europe/Berlin]", "2026-05-01T10:00:00.500000Z"),
+        ("2026/05/01 12:00:00", "2026-05-01T10:00:00.000000Z"),
+        ("2026-05-01T12:00:00,5-0430", "2026-05-01T16:30:00.500000Z"),
+    ],
+)
+def test_relatives_of_iso_8601_are_read(text: str, stamp: str) -> None:
+    """What Go, Java and nginx write; a leap second is the end of the second before it, so that order stays."""
+    assert times.iso(text, BERLIN) == stamp
+
+
+@given(st.decimals(100_000_000, 99_999_999_999, places=9))
+def test_an_epoch_is_cut_and_never_rounded(seconds: Decimal) -> None:
+    """Digits behind the microseconds go, in a number, in its text, and in every unit."""
+    whole = int(seconds * 10**6)
+    stamp = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=whole)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    assert times.epoch_text(str(seconds)) == times.epoch_in(str(seconds), 1) == stamp
+    assert times.epoch_text(str(int(seconds * 10**9))) == stamp
+    shown = Decimal(repr(float(seconds)))
+    assert times.epoch(float(seconds)) == times.epoch_text(str(shown))
+
+
+def test_a_time_before_the_epoch_counts_backwards() -> None:
+    """The fraction belongs to the sign."""
+    assert times.epoch_in("-1.5", 1) == "1969-12-31T23:59:58.500000Z"
+    assert times.epoch_in(-1500, 1000) == "1969-12-31T23:59:58.500000Z"
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "stamp"),
+    [
+        ("%Y-%m-%dT%H:%M:%S.%fZ", "2026-05-01T12:00:00.123456Z", "2026-05-01T12:00:00.123456Z"),
+        ("%Y-%m-%dT%H:%M:%SZ", "2026-05-01T12:00:00Z", "2026-05-01T12:00:00.000000Z"),
+        ("%F %T %Z", "2026-05-01 12:00:00 UTC", "2026-05-01T12:00:00.000000Z"),
+        ("%F %T %Z", "2026-05-01 12:00:00 CEST", "2026-05-01T10:00:00.000000Z"),
+        ("%F %T %Z", "2026-01-01 12:00:00 CET", "2026-01-01T11:00:00.000000Z"),
+        ("%F %T.%f", "2026-05-01 12:00:00", "2026-05-01T10:00:00.000000Z"),
+        ("%F %T.%f%z", "2026-05-01 12:00:00.123456789+01:00", "2026-05-01T11:00:00.123456Z"),
+        ("%d/%m/%Y %I:%M:%S %p", "01/05/2026 12:30:00 AM", "2026-04-30T22:30:00.000000Z"),
+        ("%e %b %Y %R", "1 May 2026 12:00", "2026-05-01T10:00:00.000000Z"),
+        ("%b %d %T", "Dec 31 23:59:59", "2025-12-31T22:59:59.000000Z"),
+        ("%F %T %Z", "2026-05-01 12:00:00 PDT", None),
+    ],
+)
+def test_formats_mean_what_they_say(form: str, text: str, stamp: str | None) -> None:
+    """A `Z` and a zone's name count before the zone of the input; fractions are as long as they are, or missing."""
+    read = time_reader(ParserConfig(time_field="t", time_format=form, time_zone="Europe/Berlin"))
+    assert read(text, AT) == stamp
+
+
+def test_a_time_of_day_alone_is_refused() -> None:
+    """It would be given a day that nobody wrote."""
+    with pytest.raises(ConfigError, match="names no day"):
+        time_reader(ParserConfig(time_field="t", time_format="%H:%M:%S"))

@@ -7,8 +7,10 @@ import difflib
 from collections.abc import Callable
 
 from dataplane_common.errors import ConfigError
-from dataplane_tailer.parse.access import access_parser, quick_access
+from dataplane_tailer.parse.access import access_parser
+from dataplane_tailer.parse.access_quick import quick_access
 from dataplane_tailer.parse.ats import STOCK, ats_parser
+from dataplane_tailer.parse.ats_quick import quick_ats
 from dataplane_tailer.parse.container import READERS, container_parser
 from dataplane_tailer.parse.json_line import json_parser
 from dataplane_tailer.parse.json_quick import quick_json
@@ -48,6 +50,7 @@ PARSERS = ("plain", *_RECORDS, *_FIXED, *READERS)
 _USERS_OF = {
     "pattern": ("regex",),
     "format": ("ats",),
+    "escape": ("ats",),
     "time_field": tuple(_RECORDS),
     "time_format": tuple(_RECORDS),
 }
@@ -66,14 +69,16 @@ def parser(config: ParserConfig) -> Parse | None:
     return renamed(_FIXED[config.parser](config), check_renames(config)) if config.parser in _FIXED else None
 
 
-def quick_parser(config: ParserConfig, taken: frozenset[str]) -> Quick | None:
+def quick_parser(config: ParserConfig, taken: frozenset[str], event_taken: frozenset[str]) -> Quick | None:
     """Return the short way for the usual lines of a parser, None if it has none.
 
-    `taken` are the names at the top of the event that are not free.
+    `taken` are the names at the top of the event that are not free, `event_taken` those within `event`.
     """
     if config.parser == "json":
         return quick_json(config, taken)
-    return quick_access(config, taken) if config.parser in ("common", "combined") else None
+    if config.parser in ("common", "combined"):
+        return quick_access(config, taken)
+    return quick_ats(config, taken, event_taken) if config.parser in ("ats", *STOCK) else None
 
 
 def content_parser(config: ParserConfig) -> Parse | None:
@@ -87,6 +92,7 @@ def _inside(config: ParserConfig) -> ParserConfig:
         parser=config.content,
         pattern=config.pattern,
         format=config.format,
+        escape=config.escape,
         time_field=config.time_field,
         time_format=config.time_format,
         time_zone=config.time_zone,

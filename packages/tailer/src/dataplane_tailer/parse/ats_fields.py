@@ -11,6 +11,7 @@ class Kind(Enum):
     """What the text of a field is."""
 
     TEXT = "text"
+    CODE = "code"
     INTEGER = "integer"
     DECIMAL = "decimal"
     HEXADECIMAL = "hexadecimal"
@@ -21,6 +22,7 @@ class Kind(Enum):
     TLS_VERSION = "TLS version"
     MILLISECONDS = "milliseconds"
     SECONDS = "seconds"
+    CLF_TIME = "time of the common log format"
     HEX_MILLISECONDS = "milliseconds, hexadecimal"
 
 
@@ -51,11 +53,15 @@ ECS: dict[str, tuple[str, Kind]] = {
     "cquc": ("url.original", Kind.TEXT),
     "cauc": ("url.original", Kind.TEXT),
     "cqu": ("url.original", Kind.TEXT),
+    "pquc": ("url.original", Kind.TEXT),
+    "pqu": ("url.original", Kind.TEXT),
     "cqtx": ("url.original", Kind.REQUEST),
     "cqus": ("url.scheme", Kind.TEXT),
+    "pqus": ("url.scheme", Kind.TEXT),
     "cquuh": ("url.domain", Kind.TEXT),
     "cquup": ("url.path", Kind.TEXT),
     "cqup": ("url.path", Kind.TEXT),
+    "pqup": ("url.path", Kind.TEXT),
     "cssn": ("tls.client.server_name", Kind.TEXT),
     "cqssl": ("tls.established", Kind.FLAG),
     "cqssr": ("tls.resumed", Kind.FLAG),
@@ -84,15 +90,15 @@ _INTEGERS = [
     "cssql", "csssc", "ctid", "ctpd", "ctpw", "cwra", "fsiz", "nhp", "pqcl", "pqhl", "pqql", "pqsp", "pqssl",
     "pqssr", "pscert", "pshl", "piid", "sca", "sscl", "sshl", "ssql", "sssc", "sstc", "ssrc", "stms", "sts",
     "surc", "ms", "msdms", "cqssl", "cqssr", "ttms", "tts", "pscl", "psql", "pssc", "cqcl", "cqql", "chp",
-    "php", "cqts",
+    "php", "cqts", "rchp", "cqqtl", "psqtl", "cqssrt", "cthb", "cthbr", "cthbt",
 ]  # fmt: skip
 _TEXTS = [
-    "cauc", "caun", "chi", "chih", "chm", "cluc", "cqah", "cqhm", "cqhv", "cqpv", "cqssa", "cqssc", "cqssg",
-    "cqssu", "cqssv", "cqtd", "cqtn", "cqtt", "cqtx", "cqu", "cquc", "cqup", "cqus", "cquuc", "cquuh", "cquup",
+    "cauc", "caun", "chi", "chih", "chiv", "chm", "ckh", "cluc", "cqah", "cqhm", "cqhv", "cqpv", "cqssa", "cqssc",
+    "cqssg", "cqssu", "cqssv", "cqtd", "cqtn", "cqtt", "cqtx", "cqu", "cquc", "cqup", "cqus", "cquuc", "cquuh", "cquup",
     "crc", "crec", "crsc", "cruuid", "csshv", "cssn", "cssah", "ctec", "cwr", "cwt", "cwtr", "cfsc", "hii",
     "hiih", "mstsms", "nhi", "pfsc", "phi", "phn", "phr", "pitag", "ppa", "ppd", "pps", "pptc", "pptg", "pptv",
-    "ppv", "pqah", "pqsi", "pqu", "pquc", "pqup", "pqus", "prrp", "psah", "psct", "psfid", "puuid", "shi",
-    "shn", "sqpv", "ssah", "sshv",
+    "ppv", "pqah", "pqsi", "pqu", "pquc", "pqup", "pqus", "prrp", "prscs", "psah", "psct", "psfid", "puuid",
+    "rchh", "rchi", "shi", "shn", "sqpv", "ssah", "sshv", "vbn", "vs",
 ]  # fmt: skip
 #: Every field that Traffic Server documents, with what it is where ECS has no place for it.
 OTHERS: dict[str, Kind] = {
@@ -100,8 +106,12 @@ OTHERS: dict[str, Kind] = {
     **dict.fromkeys(("cqth", "psch", "stmsh", "ttmsh"), Kind.HEXADECIMAL),
     **dict.fromkeys(("stmsf", "ttmsf", "cqtq"), Kind.DECIMAL),
     **dict.fromkeys(_TEXTS, Kind.TEXT),
+    **dict.fromkeys(("cfsc", "crc", "crsc", "cwr", "cwtr", "pfsc", "phr"), Kind.CODE),
+    "cqtn": Kind.CLF_TIME,
 }
 
+#: Fields whose text is `*Not IP address [0]*` where there is none.
+ADDRESSES = frozenset({"chi", "chiv", "hii", "nhi", "phi", "pqsi", "rchi", "shi"})
 #: Fields that take the name of a header in front: `%<{Age}ssh>`.
 HEADERS = frozenset(["cqh", "pqh", "psh", "ssh", "cssh", "ecqh", "epqh", "epsh", "essh", "ecssh"])
 #: Fields that take milestones in front: `%<{TS_MILESTONE_UA_BEGIN}ms>`.

@@ -12,7 +12,8 @@ from dataplane_common.errors import ConfigError
 from dataplane_tailer.parse.ats_fields import AGGREGATES, HEADERS, MILESTONES, OTHERS
 
 _FIELD = re.compile(r"%<([^<>]*(?:<[^<>]*>)?[^<>]*)>")
-_INNER = re.compile(r"(?:\{([^{}]+)\})?([A-Za-z]+)(?:\[-?\d*:-?\d*\])?")
+#: A field, of which a part may be cut out; newer versions take another one, or a text, where a header is missing.
+_INNER = re.compile(r"(?:\{([^{}]+)\})?([A-Za-z]+)(?:\[-?\d*:-?\d*\])?(\s*\?\?.+)?")
 _AGGREGATE = re.compile(r"([A-Z]+)\((\*|[a-z]+)\)")
 
 
@@ -60,6 +61,8 @@ def _field(text: str) -> Field:
     if found is None:
         raise ConfigError(f"format: %<{text}> is no field; write %<name> or %<{{Header}}name>")
     of, symbol = found[1] or "", found[2]
+    if found[3] and symbol not in HEADERS:
+        raise ConfigError(f"format: %<{text}>: ?? is read behind headers only")
     if symbol in HEADERS or symbol in MILESTONES:
         if not of:
             raise ConfigError(f"format: %<{text}> needs a name in front: %<{{…}}{symbol}>")

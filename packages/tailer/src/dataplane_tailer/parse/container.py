@@ -16,7 +16,7 @@ from dataplane_tailer.parse.parsed import Parse, Parsed, unparsed
 from dataplane_tailer.parse.record import as_text, check_renames, rename_fields
 
 #: The tag of a CRI line that goes on in the stream's next one; others may follow behind a colon.
-_CRI = re.compile(r"(\S+) (stdout|stderr) ([PF])(?::\S*)? ?(.*)", re.DOTALL)
+_CRI = re.compile(r"(\S+) (stdout|stderr) ([PF])(?::\S*)?(?: (.*))?", re.DOTALL)
 
 
 class DockerLine(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -54,7 +54,7 @@ def read_cri(line: str) -> Part:
         return Part(
             "", line, goes_on=False, timestamp=None, problem="not CRI: expected <time> stdout|stderr P|F <text>"
         )
-    return Part(found[2], found[4], found[3] == "P", timestamp)
+    return Part(found[2], found[4] or "", found[3] == "P", timestamp)
 
 
 def read_docker(line: str) -> Part:
@@ -115,7 +115,9 @@ def lift_part(part: Part, content: Parse | None, at: str) -> Parsed:
     if "stream" in fields:
         fields["labels.stream"] = as_text(fields.pop("stream"))
     fields["stream"] = part.stream
-    is_vetted = inner.is_vetted and not part.attrs
+    is_vetted = inner.is_vetted and not part.attrs and not part.goes_on
+    if part.goes_on:  # and time or a limit has cut it
+        fields["log.flags"] = ["partial"]
     if part.attrs:
         fields["docker.attrs"] = part.attrs
     return Parsed(fields, inner.timestamp or part.timestamp, inner.problem, is_vetted)

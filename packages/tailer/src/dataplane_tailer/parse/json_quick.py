@@ -6,6 +6,7 @@ what `json_parser` gives; a record with a name or a kind of value that is not kn
 
 import re
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from dataplane_tailer.parse.names import are_plain, have_plain_names
 from dataplane_tailer.parse.options import ParserConfig
 from dataplane_tailer.parse.parsed import Quick
 from dataplane_tailer.parse.record import LEVELS, OBJECTS, TIMES
+from dataplane_tailer.parse.time_field import zone_of
 
 #: Names in one layout: it is searched from the front for each member that does not come in its usual order.
 _NAMES_KEPT = 64
@@ -70,7 +72,7 @@ class _Layout:
         """Take in what a record looks like; return whether the layout has changed, so that it now may fit."""
         try:
             record = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if record.__class__ is not dict or self._made >= _LAYOUTS_KEPT:
             return False
@@ -97,24 +99,25 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
     if config.rename or config.time_field:
         return None
     layout = _Layout(taken - {"@timestamp"})  # which becomes the event's own, or the line goes the long way
-    levels: dict[str, bytes] = {}
+    zone, levels = zone_of(config.time_zone), dict[str, bytes]()
     seconds: set[str] = set()
     encode = _encode
 
-    def quick(line: bytes) -> tuple[bytes, bytes, bytes] | None:  # noqa: C901, PLR0911 - flat, for calls cost time here
+    def quick(line: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:  # noqa: C901, PLR0911 - flat, for calls cost time here
         try:
             record = layout.decode(line)
         except msgspec.DecodeError:
             return quick(line) if layout.learn(line) else None
-        except RecursionError:
+        except (UnicodeDecodeError, RecursionError):
             return None
         if layout.deep and not _are_plain_inside(record, layout.deep):
             return None
         when = log = b""
         if (text := record.time) is not UNSET:
-            if text[:20] in seconds and text[26:] == "Z" and text[20:26].isdecimal() and text.isascii():
-                when = text.encode()
-            elif not (when := _when(text, seconds)):
+            when = text.encode()
+            if text[:20] in seconds and when[20:26].isdigit() and when[26:] == b"Z":
+                pass
+            elif not (when := _when(text, zone, seconds)):
                 return None
             record.time = UNSET
         elif layout.needs_time:
@@ -128,7 +131,7 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
             if record.msg is UNSET:
                 return None
             record.message, record.msg = record.msg, UNSET
-        return when, log, encode(record)[1:-1]
+        return when, log, b"", encode(record)[1:-1]
 
     return quick
 
@@ -144,9 +147,9 @@ def _are_plain_inside(record: Any, deep: tuple[str, ...]) -> bool:
     return True
 
 
-def _when(text: str, seconds: set[str]) -> bytes:
+def _when(text: str, zone: tzinfo, seconds: set[str]) -> bytes:
     """Return a time as the bytes of a timestamp, and remember its second if it was in that form already."""
-    when = times.iso(text)
+    when = times.iso(text, zone)
     if when == text:
         if len(seconds) >= _SECONDS_KEPT:
             seconds.clear()

@@ -12,7 +12,11 @@ from dataplane_tailer.parse.parsed import Parse, Parsed, unparsed
 from dataplane_tailer.parse.record import lifter
 
 _PAIR = re.compile(r'\s*+([^\s="]++)(?:=(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"|([^\s"]*+)))?(?=\s|$)', re.DOTALL)
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+#: What Go's `strconv.Quote` and JSON write; a pair of surrogates is one character, a byte above 0x7f none.
+_ESCAPE = re.compile(
+    r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-7][0-9a-fA-F]|.)",
+    re.DOTALL,
+)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a"}
 
 
@@ -58,6 +62,11 @@ def _unquoted(text: str) -> str:
 
 def _unescape(found: re.Match[str]) -> str:
     what = found[1]
-    if len(what) > 1 and what[0] in "ux" and not 0xD800 <= (code := int(what[1:], 16)) < 0xE000:  # noqa: PLR2004
-        return chr(code)  # a half of a surrogate pair is no character (RFC 3629) and stays as it is written
-    return _ESCAPED.get(what, what if len(what) == 1 else found[0])
+    if len(what) == 1:
+        return found[0] if what in "uUx" else _ESCAPED.get(what, what)
+    code = int(what[1:5], 16) if "\\" in what else int(what[1:], 16)
+    if "\\" in what:
+        return chr(0x10000 + ((code - 0xD800) << 10) + int(what[7:], 16) - 0xDC00)  # RFC 2781, 2.2
+    if 0xD800 <= code < 0xE000 or code > 0x10FFFF:  # noqa: PLR2004 - no character (RFC 3629) stays as it is written
+        return found[0]
+    return chr(code)

@@ -27,9 +27,9 @@ class Parsed(msgspec.Struct, frozen=True, gc=False):
 Parse = Callable[[str, str], Parsed]
 
 
-#: (line as it is in the file) → (timestamp or nothing, more members of `log`, all other members), as bytes of JSON.
+#: (line as it is in the file) → (timestamp or nothing, more members of `log`, of `event`, all others) as bytes of JSON.
 #: None if the line is unusual in any way and has to be parsed; what it gives otherwise is what the parser gives.
-Quick = Callable[[bytes], tuple[bytes, bytes, bytes] | None]
+Quick = Callable[[bytes], tuple[bytes, bytes, bytes, bytes] | None]
 
 
 def as_message(line: str, _at: str) -> Parsed:

@@ -5,6 +5,7 @@ free, and the record's time leaves only where it became the event's.
 """
 
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from dataplane_common.event import METADATA_NAMES
 from dataplane_tailer.parse import times
 from dataplane_tailer.parse.options import ParserConfig
 from dataplane_tailer.parse.parsed import Parse, Parsed
-from dataplane_tailer.parse.time_field import time_reader
+from dataplane_tailer.parse.time_field import time_reader, zone_of
 
 #: (members, the line's text, time of arrival) → parsed.
 Lift = Callable[[dict[str, Any], str, str], Parsed]
@@ -45,14 +46,14 @@ def lifter(config: ParserConfig) -> Lift:
     Raises:
         ConfigError: a key about times or names cannot be used.
     """
-    renames = check_renames(config)
+    renames, zone = check_renames(config), zone_of(config.time_zone)
     read = time_reader(config) if config.time_field else None
     field = config.time_field
 
     def lift(record: dict[str, Any], line: str, at: str) -> Parsed:
         problem = ""
         if read is None:
-            timestamp = _take_time(record)
+            timestamp = _take_time(record, zone)
         elif (timestamp := read(record.get(field), at)) is not None:
             del record[field]
         else:
@@ -69,13 +70,13 @@ def lifter(config: ParserConfig) -> Lift:
     return lift
 
 
-def _take_time(record: dict[str, Any]) -> str | None:
+def _take_time(record: dict[str, Any], zone: tzinfo) -> str | None:
     for name in TIMES:
         value = record.get(name)
         if value is None:
             continue
         if value.__class__ is str:
-            found = times.iso(value)
+            found = times.iso(value, zone) or times.epoch_text(value)
         else:
             found = times.epoch(value) if value.__class__ in (int, float) else None
         if found is not None:

@@ -24,18 +24,23 @@ _PRIORITIES = 192
 #: The byte-order mark that may stand before an RFC 5424 message (6.4).
 _BOM = "\ufeff"
 
-_ISO_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
-_OLD_TIME = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?"
+_ISO_TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d(?::?\d\d)?)?"
+_OLD_TIME = r"[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,9})?"
+#: The name of a program has a colon behind it, which no host's name has at its end; local senders leave the host out.
+_NO_HOST = r"(?![^\s:\[]++(?:\[[^\]\s]*+\])?: )"
+_TAG = r"([^\s:\[]++)(?:\[([^\]\s]*+)\])?:(?: |(?!//))"
 _RFC3164 = re.compile(
-    rf"(?:<(\d{{1,3}})>)?(?:({_ISO_TIME})|({_OLD_TIME})) (\S+) (?:([^\s:\[]+)(?:\[([^\]\s]*)\])?: ?)?(.*)",
+    rf"(?:<(\d{{1,3}})>)?(?:({_ISO_TIME})|({_OLD_TIME})):? (?:{_NO_HOST}(\S++) )?(?:{_TAG})?(.*)",
     re.DOTALL | re.ASCII,
 )
-_ELEMENT = r'\[[^\s=\]"]{1,32}(?: [^\s=\]"]{1,32}="(?:[^"\\\]]|\\.)*+")*+\]'
+#: Between quotes a bracket ends nothing, escaped or not: many senders do not escape it.
+_PARAM = r' ++[^\s=\]"]{1,64}="[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_ELEMENT = rf'\[[^\s=\]"]{{1,64}}(?:{_PARAM})*+ *+\]'
 _RFC5424 = re.compile(
     rf"<(\d{{1,3}})>(\d{{1,2}}) (-|\S+) (-|\S+) (-|\S+) (-|\S+) (-|\S+) (-|(?:{_ELEMENT})++)(?: (.*))?", re.DOTALL
 )
-_SD_ELEMENT = re.compile(r'\[([^\s=\]"]+)((?: [^\s=\]"]+="(?:[^"\\\]]|\\.)*+")*+)\]', re.DOTALL)
-_SD_PARAM = re.compile(r' ([^\s=\]"]+)="((?:[^"\\\]]|\\.)*+)"', re.DOTALL)
+_SD_ELEMENT = re.compile(rf'\[([^\s=\]"]++)((?:{_PARAM})*+) *+\]', re.DOTALL)
+_SD_PARAM = re.compile(r' ++([^\s=\]"]++)="([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _SD_ESCAPE = re.compile(r'\\(["\\\]])')
 
 
@@ -54,11 +59,12 @@ def syslog_parser(config: ParserConfig) -> Parse:
         if found is None:
             return unparsed(line, "not syslog (RFC 3164)")
         priority, new_time, old_time, host, name, process, message = found.groups()
-        timestamp = times.iso(new_time) if new_time else times.without_year(old_time, at, zone)
+        timestamp = times.iso(new_time, zone) if new_time else times.without_year(old_time, at, zone)
         syslog = _priority(priority)
         if timestamp is None or syslog is None:
             return unparsed(line, "not syslog (RFC 3164): no such time or priority")
-        syslog["hostname"] = host
+        if host is not None:
+            syslog["hostname"] = host
         return _parsed(syslog, name, process, message, timestamp)
 
     def parse_new(line: str, _at: str) -> Parsed:

@@ -15,19 +15,32 @@ _SECONDS_KEPT = 8192
 _LEAST_EPOCH_S = 100_000_000
 #: Nothing beyond this many nanoseconds (the year 5138) is a time.
 _MOST_EPOCH_NS = 100_000_000_000_000_000_000
-#: Above these, an epoch counts milliseconds, microseconds, nanoseconds: seconds reach the first in the year 5138.
-_UNITS = ((100_000_000_000, 1_000_000), (100_000_000_000_000, 1_000), (100_000_000_000_000_000, 1))
+#: Below which number an epoch counts how many in a second: seconds reach the first limit in the year 5138.
+_UNITS = (
+    (100_000_000_000, 1),
+    (100_000_000_000_000, 1_000),
+    (100_000_000_000_000_000, 1_000_000),
+    (_MOST_EPOCH_NS, 1_000_000_000),
+)
 _MICROS = 1_000_000
+_OFFSETS = dict.fromkeys(("Z", "z", "UTC", "GMT"), "+00:00")
 #: A year has to be found for 29 February, too: eight years may lie between two of them.
 _YEARS_BACK = 9
 _MONTHS = {
     "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
     "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
 }  # fmt: skip
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,12}))?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
-_COMMON = re.compile(r"(\d{1,2})/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: ([+-]\d{4}))?", re.ASCII)
-_NO_YEAR = re.compile(r"(\w{3}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?", re.ASCII)
-_NUMBER = re.compile(r"(-?\d{1,20})(?:\.(\d{1,20}))?", re.ASCII)
+#: Behind an offset, Go (`time.Time`) writes the zone's abbreviation and Java (`ZonedDateTime`) its name in brackets.
+_ISO = re.compile(
+    r"(\d{4})([-/])(\d\d)\2(\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,12}))?"
+    r"\s?(?:([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)(?: [A-Z]{3,5}|\[[\w/+-]{1,40}\])?)?",
+    re.ASCII,
+)
+_COMMON = re.compile(r"(\d{1,2})/(\w{3})/(\d{4}):(\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(?: ([+-]\d{4}))?", re.ASCII)
+#: A leap second, which neither Python's nor Elasticsearch's calendar has.
+_LEAP_SECOND = ":60"
+_NO_YEAR = re.compile(r"(\w{3}) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?", re.ASCII)
+_NUMBER = re.compile(r"(-?)(\d{1,20})(?:\.(\d{1,20}))?", re.ASCII)
 
 
 def iso(text: str, zone: tzinfo = UTC) -> str | None:
@@ -35,11 +48,12 @@ def iso(text: str, zone: tzinfo = UTC) -> str | None:
     digits = text[20:-1]
     if text[-1:] == "Z" and text[19:20] == "." and digits.isdecimal() and digits.isascii():
         second = _utc_second(text[:19])
-        return None if second is None else f"{second}.{digits if len(digits) == 6 else micros_of(digits)}Z"  # noqa: PLR2004
+        if second is not None and text[16:19] != _LEAP_SECOND:
+            return f"{second}.{digits if len(digits) == 6 else micros_of(digits)}Z"  # noqa: PLR2004
     if (found := _ISO.fullmatch(text)) is not None:
-        day, time, digits, offset = found.groups()
-        second = second_of(f"{day}T{time}", (offset or "").upper(), zone)
-        return None if second is None else f"{second}.{micros_of(digits)}Z"
+        year, _, month, day, time, digits, offset = found.groups()
+        second = second_of(f"{year}-{month}-{day}T{time}", _OFFSETS.get(offset or "", offset or ""), zone)
+        return _stamped(second, time, digits)
     return _unusual_iso(text, zone)
 
 
@@ -66,12 +80,23 @@ def stamp(moment: datetime, zone: tzinfo) -> str | None:
 
 @lru_cache(maxsize=_SECONDS_KEPT)
 def second_of(local: str, offset: str, zone: tzinfo) -> str | None:
-    """Return `YYYY-MM-DDTHH:MM:SS` in UTC for the same with an offset, or in `zone` without one."""
+    """Return `YYYY-MM-DDTHH:MM:SS` in UTC for the same with an offset, or in `zone` without one.
+
+    A leap second is the second before it; `_stamped` gives it the last microsecond of that.
+    """
+    local = f"{local[:-2]}59" if local.endswith(_LEAP_SECOND) else local
     try:
         found = stamp(datetime.fromisoformat(local + offset), zone)
     except ValueError:
         return None
     return found and found[:19]
+
+
+def _stamped(second: str | None, time: str, digits: str | None) -> str | None:
+    """Put a second and its fraction together; a leap second stays behind all of the second before it."""
+    if second is None:
+        return None
+    return f"{second}.999999Z" if time.endswith(_LEAP_SECOND) else f"{second}.{micros_of(digits)}Z"
 
 
 def micros_of(digits: str | None) -> str:
@@ -84,9 +109,8 @@ def common(text: str, zone: tzinfo = UTC) -> str | None:
     """Return a time of the common log format, such as `10/Oct/2000:13:55:36 -0700`."""
     if (found := _COMMON.fullmatch(text)) is None or (month := _MONTHS.get(found[2].title())) is None:
         return None
-    day, _, year, hour, minute, second, offset = found.groups()
-    utc = second_of(f"{year}-{month:02}-{int(day):02}T{hour}:{minute}:{second}", offset or "", zone)
-    return utc and utc + ".000000Z"
+    day, _, year, time, digits, offset = found.groups()
+    return _stamped(second_of(f"{year}-{month:02}-{int(day):02}T{time}", offset or "", zone), time, digits)
 
 
 @lru_cache(maxsize=_SECONDS_KEPT)
@@ -116,10 +140,19 @@ def epoch(number: float) -> str | None:
     """Return a number since the epoch whose unit its size tells: seconds, milli-, micro- or nanoseconds."""
     if not _LEAST_EPOCH_S <= number < _MOST_EPOCH_NS:
         return None
-    unit = next((scale for limit, scale in _UNITS if number < limit), 0)
-    if isinstance(number, int):
-        return _epoch_micros(number * unit if unit else number // 1000)
-    return _epoch_micros(round(number * unit) if unit else int(number / 1000))
+    return epoch_in(number, _per_second(number))
+
+
+def epoch_text(text: str) -> str | None:
+    """Return a number since the epoch that is written as a text, as `epoch` does."""
+    found = _NUMBER.fullmatch(text)
+    if found is None or found[1] or not _LEAST_EPOCH_S <= (whole := int(found[2])) < _MOST_EPOCH_NS:
+        return None
+    return epoch_in(text, _per_second(whole))
+
+
+def _per_second(number: float) -> int:
+    return next(per_second for limit, per_second in _UNITS if number < limit)
 
 
 def epoch_in(value: object, per_second: int) -> str | None:
@@ -127,29 +160,30 @@ def epoch_in(value: object, per_second: int) -> str | None:
     found = None if isinstance(value, bool) else _NUMBER.fullmatch(value if isinstance(value, str) else f"{value}")
     if found is None:
         return None
-    whole = int(found[1]) * _MICROS // per_second
-    digits = found[2] or ""
-    return _epoch_micros(whole + int(micros_of(digits)) // per_second)
+    micros = (int(found[2]) * _MICROS + int(micros_of(found[3]))) // per_second
+    return _epoch_micros(-micros if found[1] else micros)
 
 
 def without_year(text: str, at: str, zone: tzinfo) -> str | None:
     """Return a time such as `Oct 11 22:14:15` (RFC 3164) in the year that the time of arrival tells.
 
-    It is the latest year in which the time is not more than a day after the arrival: clocks and zones differ.
+    It is the latest year in which the time is not more than a day after the arrival: clocks and zones differ. Some
+    devices write the year behind the day, which then counts.
     """
     if (found := _NO_YEAR.fullmatch(text)) is None:
         return None
-    second = _year_found(text[: found.start(6) - 1] if found[6] else text, at[:10], zone)
-    return second and f"{second}.{micros_of(found[6])}Z"
+    month, day, year, time, digits = found.groups()
+    return _stamped(_year_found(month, day, year or "", time, at[:10], zone), time, digits)
 
 
 @lru_cache(maxsize=_SECONDS_KEPT)
-def _year_found(text: str, today: str, zone: tzinfo) -> str | None:
-    if (found := _NO_YEAR.fullmatch(text)) is None or (month := _MONTHS.get(found[1].title())) is None:
+def _year_found(name: str, day: str, year: str, time: str, today: str, zone: tzinfo) -> str | None:
+    if (month := _MONTHS.get(name.title())) is None:
         return None
-    within = f"-{month:02}-{int(found[2]):02}T{found[3]}:{found[4]}:{found[5]}"
-    candidates = (second_of(f"{year:04}{within}", "", zone) for year in years(today))
-    return latest(candidates, today)
+    within = f"-{month:02}-{int(day):02}T{time}"
+    if year:
+        return second_of(year + within, "", zone)
+    return latest((second_of(f"{year:04}{within}", "", zone) for year in years(today)), today)
 
 
 def years(today: str) -> range:
