@@ -68,6 +68,14 @@ def encode(document: Mapping[str, Any]) -> bytes:
         return _encoder.encode(plain(document))
 
 
+def text_json(value: str) -> bytes:
+    """Return a text as JSON."""
+    try:
+        return _encoder.encode(value)
+    except Exception:  # noqa: BLE001 - lone surrogates, or a subclass of `str` with surprises
+        return _encoder.encode(message_text(value))
+
+
 def plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     """Return a copy made of JSON values only: no cycles, no surprises, bounded in depth and width."""
     try:

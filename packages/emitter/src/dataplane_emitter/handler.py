@@ -25,7 +25,7 @@ class Handler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit; see `logging.Handler.handle`."""
         try:
-            passed = self.filter(record)
+            passed = self.filter(record) if self.filters else True
         except Exception:  # noqa: BLE001 - a filter is the application's own code; its event is worth keeping
             passed = True
         if passed:
@@ -34,5 +34,4 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record as an event."""
-        intake = self._intake()
-        intake.guard(accept_record, record)
+        self._intake().guard(accept_record, record)

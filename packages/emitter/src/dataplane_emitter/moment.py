@@ -13,8 +13,8 @@ from dataplane_common import event
 _NS_PER_US = 1_000
 _US_PER_S = 1_000_000
 _FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-#: One tuple, replaced whole, so that threads never see a half of it.
-_second: tuple[int, str] = (-1, "")
+#: The current second, in microseconds, and how it is written: one tuple, replaced whole for other threads.
+_second: tuple[int, str] = (-_US_PER_S, "")
 
 
 def now() -> str:
@@ -30,11 +30,12 @@ def from_seconds(seconds: float) -> str:
 def from_microseconds(microseconds: int) -> str:
     """Return a moment given in microseconds since the epoch."""
     global _second  # noqa: PLW0603 - the cache
-    second, rest = divmod(microseconds, _US_PER_S)
-    known, prefix = _second
-    if known != second:
+    begin, prefix = _second
+    rest = microseconds - begin
+    if not 0 <= rest < _US_PER_S:
+        second, rest = divmod(microseconds, _US_PER_S)
         prefix = event.timestamp(second)[:20]
-        _second = (second, prefix)
+        _second = (second * _US_PER_S, prefix)
     return f"{prefix}{rest:06d}Z"
 
 

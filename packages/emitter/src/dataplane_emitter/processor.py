@@ -25,7 +25,7 @@ class Processor:
     def __call__(self, logger: Any, method: str, event: _EventT) -> _EventT:
         """Queue the event and return it unchanged, or end the chain if this is the final processor."""
         intake = self._intake()
-        intake.guard(accept_event, logger, method, event, self._least)
+        intake.guard(accept_event, (logger, method, event, self._least))
         if self._end is not None:
             raise self._end
         return event
