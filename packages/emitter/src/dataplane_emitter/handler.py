@@ -7,6 +7,7 @@ raised, so that a log call in a signal handler, a finaliser or a forked child ca
 import logging
 from collections.abc import Callable
 
+from dataplane_emitter import remains
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.record import accept_record
 
@@ -34,4 +35,4 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record as an event."""
-        self._intake().guard(accept_record, record)
+        self._intake().guard(accept_record, record, remains.of_record)

@@ -8,7 +8,7 @@ values) puts ready-made JSON around the message, everything else takes the caref
 import sys
 from collections.abc import Callable
 from threading import current_thread, get_ident, local
-from typing import Any
+from typing import Any, TypeVar
 
 from dataplane_emitter import encode, trace
 from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
@@ -29,6 +29,7 @@ _SIMPLE = frozenset({bool, type(None), float})
 #: What fields are: plain; plain, but a text may hold a secret; to be looked at one by one.
 _PLAIN, _SUSPECT, _COMPLEX = range(3)
 Error = dict[str, str]
+_T = TypeVar("_T")
 
 
 class ThreadState:
@@ -70,10 +71,12 @@ class Intake:
         """Accept nothing from the calling thread any more."""
         self._threads.state.is_own = True
 
-    def guard(self, accept: "Callable[[Intake, ThreadState, Any], None]", given: Any) -> None:
+    def guard(
+        self, accept: "Callable[[Intake, ThreadState, _T], None]", given: _T, remains: Callable[[_T], _T]
+    ) -> None:
         """Have `accept` take what a log call gave, so that nothing it does can hurt the application.
 
-        That is: no exception, no endless recursion.
+        That is: no exception, no endless recursion. What cannot be read as it is is read as what `remains` of it.
         """
         state = self._threads.state
         if state.depth >= _MAX_DEPTH:
@@ -85,7 +88,10 @@ class Intake:
         try:
             accept(self, state, given)
         except Exception:  # noqa: BLE001 - an application is never hurt
-            self._queue.refuse("internal_error")
+            try:
+                accept(self, state, remains(given))
+            except Exception:  # noqa: BLE001 - as above
+                self._queue.refuse("internal_error")
         finally:
             state.depth -= 1
 

@@ -5,7 +5,7 @@ those of the metric, and those before the process's.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from dataplane_emitter.registry import Family, clean
 from dataplane_emitter.series import CounterSeries, GaugeSeries, HistogramSeries, Series
@@ -20,13 +20,16 @@ class Instrument(Generic[_SeriesT]):
 
     def __init__(self, family: Family[_SeriesT], labels: Mapping[str, Any] | None = None) -> None:
         self._family = family
-        self._labels = clean(labels or {})
+        self._labels = clean(labels) if labels is not None else {}
         self._default: _SeriesT | None = None
         self._by_call: dict[tuple[Any, ...], _SeriesT] = {}
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        return self  # what counts is the metric, of which there is one
+
     def series(self, labels: Mapping[str, Any] | None = None) -> _SeriesT:
         """Return the series of this metric with `labels` over its own."""
-        if not labels:
+        if labels is None:
             found = self._default
             if found is None:
                 found = self._default = self._family.series(self._labels)
@@ -34,7 +37,7 @@ class Instrument(Generic[_SeriesT]):
         try:
             key = tuple(labels.items())
             known = self._by_call.get(key)
-        except TypeError:  # a value that cannot be hashed
+        except Exception:  # noqa: BLE001 - no mapping, or a value that cannot be hashed
             return self._family.series({**self._labels, **clean(labels)})
         if known is None:
             if len(self._by_call) >= _MAX_REMEMBERED:

@@ -13,6 +13,8 @@ from dataplane_common import event
 _NS_PER_US = 1_000
 _US_PER_S = 1_000_000
 _FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+#: The years 1 to 9999: a clock beyond is a broken one, which costs no event.
+_FIRST_US, _LAST_US = -62_135_596_800 * _US_PER_S, 253_402_300_800 * _US_PER_S - 1
 #: The current second, in microseconds, and how it is written: one tuple, replaced whole for other threads.
 _second: tuple[int, str] = (-_US_PER_S, "")
 
@@ -33,6 +35,7 @@ def from_microseconds(microseconds: int) -> str:
     begin, prefix = _second
     rest = microseconds - begin
     if not 0 <= rest < _US_PER_S:
+        microseconds = max(_FIRST_US, min(_LAST_US, microseconds))
         second, rest = divmod(microseconds, _US_PER_S)
         prefix = event.timestamp(second)[:20]
         _second = (second * _US_PER_S, prefix)
@@ -41,12 +44,12 @@ def from_microseconds(microseconds: int) -> str:
 
 def of_record(value: Any) -> str | None:
     """Return a record's own time as a moment, or None if it is none: ISO 8601, or seconds since the epoch."""
-    if type(value) is str:
-        return value if _FINISHED.fullmatch(value) else event.parse_timestamp(value)
-    if type(value) in (int, float):
-        try:
-            return from_seconds(value)
-        except (ValueError, OverflowError, OSError):
-            return None
-    isoformat = getattr(value, "isoformat", None)
-    return event.parse_timestamp(isoformat()) if callable(isoformat) else None
+    try:
+        if type(value) is str:
+            return value if _FINISHED.fullmatch(value) else event.parse_timestamp(value)
+        if type(value) in (int, float):
+            return from_seconds(value) if _FIRST_US <= value * _US_PER_S <= _LAST_US else None
+        isoformat = getattr(value, "isoformat", None)
+        return event.parse_timestamp(isoformat()) if callable(isoformat) else None
+    except Exception:  # noqa: BLE001 - no time of this calendar, or the value's own code
+        return None

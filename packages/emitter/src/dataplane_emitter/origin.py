@@ -17,6 +17,8 @@ from dataplane_emitter.rules import Rule, Rules
 
 #: Origins that are remembered; an application that makes up names for ever starts the memory anew.
 _MAX_REMEMBERED = 4_096
+#: Origins whose names are endless are not remembered.
+_MAX_BYTES = 1_024
 
 
 class Part(NamedTuple):
@@ -66,9 +68,11 @@ class Origins:
         return found if found is not None else self._remember(key, self._from_names, logger, level_name)
 
     def _remember(self, key: Hashable, make: Callable[..., Origin], *arguments: Any) -> Origin:
-        if len(self._known) >= _MAX_REMEMBERED:
-            self._known = {}
-        made = self._known[key] = make(*arguments)
+        made = make(*arguments)
+        if len(made.log.json) <= _MAX_BYTES:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known = {}
+            self._known[key] = made
         return made
 
     def _from_record(self, record: logging.LogRecord) -> Origin:

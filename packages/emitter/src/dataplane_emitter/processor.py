@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
 from dataplane_emitter import level as levels
+from dataplane_emitter import remains
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.record import accept_event
 
@@ -24,8 +25,8 @@ class Processor:
 
     def __call__(self, logger: Any, method: str, event: _EventT) -> _EventT:
         """Queue the event and return it unchanged, or end the chain if this is the final processor."""
-        intake = self._intake()
-        intake.guard(accept_event, (logger, method, event, self._least))
+        given: tuple[Any, Any, Any, int] = (logger, method, event, self._least)
+        self._intake().guard(accept_event, given, remains.of_event)
         if self._end is not None:
             raise self._end
         return event

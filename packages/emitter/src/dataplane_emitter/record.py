@@ -16,7 +16,8 @@ from dataplane_emitter.intake import Intake, ThreadState
 from dataplane_emitter.origin import Part
 from dataplane_emitter.redact import Redactor
 
-_STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+#: The attributes that every record has; the others are the caller's.
+STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 _PLAIN_RECORD_SIZE = len(logging.makeLogRecord({}).__dict__)
 #: The attribute that a new record gets last; what the caller adds comes behind it.
@@ -85,10 +86,10 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any]:
         if key == _LAST:
             break
         beyond -= 1
-        if key not in _STANDARD:
+        if key not in STANDARD:
             added[key] = attributes[key]
     if beyond:  # a record of a class of its own, or one that was tampered with
-        added = {key: value for key, value in attributes.items() if key not in _STANDARD}
+        added = {key: value for key, value in attributes.items() if key not in STANDARD}
     if len(added) == 1 and type(added.get("extra")) is dict:  # loguru's way of handing its own extras on
         return dict(added["extra"])
     return added
@@ -102,7 +103,9 @@ def accept_event(intake: Intake, state: ThreadState, given: tuple[Any, str, Any,
     logger, method, event, least = given
     fields = event.copy() if type(event) is dict else _fields_of(event)
     name_given = fields.pop("level") if "level" in fields else method
-    name = (fields.pop("logger", None) if "logger" in fields else None) or getattr(logger, "name", None)
+    name = fields.pop("logger") if "logger" in fields else None
+    if name is None and logger is not None:
+        name = getattr(logger, "name", None)
     origin = intake.origins.of_event(
         name if name is None or type(name) is str else message_text(name),
         name_given if type(name_given) is str else method,

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from dataplane_emitter.metrics import Instrument
-from dataplane_emitter.registry import Family
+from dataplane_emitter.registry import Family, clean
 from dataplane_emitter.series import HistogramSeries
 
 _P = ParamSpec("_P")
@@ -30,7 +30,7 @@ class Timer(Instrument[HistogramSeries]):
 
     def __init__(self, family: Family[HistogramSeries], labels: Mapping[str, Any] | None = None) -> None:
         super().__init__(family, labels)
-        given = dict(labels or {})
+        given = clean(labels) if labels is not None else {}
         self._succeeded = Instrument(family, {**given, HAD_ERROR: "false"})
         self._failed = Instrument(family, {**given, HAD_ERROR: "true"})
 
