@@ -165,7 +165,9 @@ class Emitter:
         self._parents.append((self.pipeline, self._worker))  # kept, so that nothing of theirs is closed from here
         if self.pipeline.spool is not None:
             self.pipeline.spool.let_go()
+        before = self.pipeline.intake
         self._begin()
+        before.follow(self.pipeline.queue, self.pipeline.pid)
         self._registry.reset(self._start)
 
     def go_offline(self) -> None:

@@ -67,6 +67,11 @@ class Intake:
         self.redactor = envelope.redactor
         self._looks_for_secrets = envelope.redactor.is_active and not envelope.redactor.examines_all
 
+    def follow(self, queue: BoundedQueue, pid: int) -> None:
+        """In a forked child, put what a call is in the middle of into the child's own queue."""
+        self._queue, self._pid = queue, pid
+        self._threads.state.process = None
+
     def disown_thread(self) -> None:
         """Accept nothing from the calling thread any more."""
         self._threads.state.is_own = True
