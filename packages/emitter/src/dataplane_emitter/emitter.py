@@ -34,7 +34,22 @@ _MAX_TIMERS = 1_024
 
 
 class Emitter:
-    """Sends logs and metrics of one service. Made by `configure`; one per process is the rule, more are allowed."""
+    """Sends logs and metrics of one service. Made by `configure`; one per process is the rule, more are allowed.
+
+    >>> import logging
+    >>> from dataplane_emitter import configure
+    >>> from dataplane_emitter.testing import faulty_bus
+    >>> with faulty_bus() as bus:
+    ...     emitter = configure(service="checkout", servers=bus.url)
+    ...     logging.getLogger("shop").addHandler(emitter.handler())
+    ...     logging.getLogger("shop").warning("order %d paid", 4711)
+    ...     emitter.counter("orders").inc()
+    ...     emitter.flush(timeout_s=5)
+    ...     emitter.stats().acknowledged
+    ...     emitter.close(timeout_s=5)
+    True
+    2
+    """
 
     def __init__(self, config: EmitterConfig) -> None:
         self.config = config

@@ -13,7 +13,16 @@ from dataplane_emitter.record import accept_record
 
 
 class Handler(logging.Handler):
-    """Sends what it handles to the intake of the process that it is in; made by `Emitter.handler`."""
+    """Sends what it handles to the intake of the process that it is in; made by `Emitter.handler`.
+
+    >>> import logging
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     logging.getLogger("shop").addHandler(captured.emitter.handler("warning"))
+    ...     logging.getLogger("shop").warning("order %d paid", 4711, extra={"amount": 59.9})
+    ...     captured.events[0]["message"], captured.events[0]["amount"]
+    ('order 4711 paid', 59.9)
+    """
 
     def __init__(self, intake: Callable[[], Intake], level: int | str = logging.NOTSET) -> None:
         super().__init__(level)

@@ -47,7 +47,16 @@ class Instrument(Generic[_SeriesT]):
 
 
 class Counter(Instrument[CounterSeries]):
-    """Counts events; the document of an interval carries what was added in it."""
+    """Counts events; the document of an interval carries what was added in it.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     orders = captured.emitter.counter("orders", labels={"shop": "de"})
+    ...     orders.inc()
+    ...     orders.inc(2, {"shop": "fr"})
+    ...     captured.total("orders"), captured.total("orders", {"shop": "fr"})
+    (3, 2)
+    """
 
     def inc(self, amount: float = 1, labels: Mapping[str, Any] | None = None) -> None:
         """Add `amount`."""
@@ -62,7 +71,16 @@ class Counter(Instrument[CounterSeries]):
 
 
 class Gauge(Instrument[GaugeSeries]):
-    """A value that goes up and down; the last one of an interval counts, and is repeated until it changes."""
+    """A value that goes up and down; the last one of an interval counts, and is repeated until it changes.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     connections = captured.emitter.gauge("pool_connections")
+    ...     connections.set(5)
+    ...     connections.dec()
+    ...     captured.points[0]["metric"]["value"]
+    4
+    """
 
     def set(self, value: float, labels: Mapping[str, Any] | None = None) -> None:
         """Set the value."""
@@ -93,7 +111,17 @@ class Gauge(Instrument[GaugeSeries]):
 
 
 class Histogram(Instrument[HistogramSeries]):
-    """Counts values by size, under the fixed bounds of `dataplane_emitter.buckets`."""
+    """Counts values by size, under the fixed bounds of `dataplane_emitter.buckets`.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     sizes = captured.emitter.histogram("cart_size", unit="item").bind(shop="de")
+    ...     for size in (3, 3, 40):
+    ...         sizes.observe(size)
+    ...     metric = captured.points[0]["metric"]
+    ...     metric["count"], metric["max"], metric["buckets"]
+    (3, 40, {'33e-1': 2, '47e0': 1})
+    """
 
     def observe(self, value: float, labels: Mapping[str, Any] | None = None) -> None:
         """Count a value."""

@@ -16,7 +16,16 @@ _EventT = TypeVar("_EventT", bound=MutableMapping[str, Any])
 
 
 class Processor:
-    """Sends what passes through to the intake of the process that it is in; made by `Emitter.processor`."""
+    """Sends what passes through to the intake of the process that it is in; made by `Emitter.processor`.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     processor = captured.emitter.processor(level="info")
+    ...     processor(None, "info", {"event": "order paid", "order": 4711})
+    ...     captured.events[0]["log"]["level"], captured.events[0]["order"]
+    {'event': 'order paid', 'order': 4711}
+    ('info', 4711)
+    """
 
     def __init__(self, intake: Callable[[], Intake], *, level: str = "", final: bool = False) -> None:
         self._intake = intake

@@ -26,7 +26,20 @@ _running: ContextVar[tuple[tuple[int, float], ...]] = ContextVar("dataplane_emit
 
 
 class Timer(Instrument[HistogramSeries]):
-    """Times blocks (`with timer:`, `async with timer:`) and functions (`@timer`), in seconds."""
+    """Times blocks (`with timer:`, `async with timer:`) and functions (`@timer`), in seconds.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     with captured.emitter.timer("payment"):
+    ...         pass
+    ...     @captured.emitter.timer("quote")
+    ...     def quote() -> float:
+    ...         return 59.9
+    ...     quote()
+    ...     captured.total("payment", {"had_error": "false"}), captured.total("quote")
+    59.9
+    (1, 1)
+    """
 
     def __init__(self, family: Family[HistogramSeries], labels: Mapping[str, Any] | None = None) -> None:
         super().__init__(family, labels)
