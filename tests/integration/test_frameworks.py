@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from dataplane_common.local import free_port
+from dataplane_emitter import configure
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -115,7 +116,11 @@ def test_a_service_is_searchable(plane: Any, start: Callable[..., Any], server: 
 
 
 def test_prefork_children_deliver_at_their_end(plane: Any, start: Callable[..., Any]) -> None:
-    """Children of Celery's process library, which runs no exit functions of Python, lose nothing."""
+    """Children of Celery's process library, which runs no exit functions of Python, lose nothing.
+
+    Celery itself is not locked here: what it needs would hold back what the product needs. Its prefork pool is these
+    processes, made in the same way, and nothing else of it is between a task and the emitter.
+    """
     plane.start_sink()
     assert start(sys.executable, str(SERVICES / "prefork_service.py"), "90").wait(60) == 0
     plane.wait_for_count(90)
@@ -124,3 +129,27 @@ def test_prefork_children_deliver_at_their_end(plane: Any, start: Callable[..., 
     assert sorted(document["order"] for document in documents) == list(range(90))
     assert len(_by_source(documents)) == 3
     assert sum(point["metric"]["value"] for point in plane.documents("metrics")) == 90
+
+
+def test_a_spool_is_searchable_in_the_end(plane: Any, tmp_path: Path) -> None:
+    """What two processes could not deliver is indexed once after a third one has drained it, with the ids it had."""
+    away = f"nats://127.0.0.1:{free_port().number}"
+    given = {"service": "spooler", "namespace": "test", "dataset": plane.dataset, "spool": {"dir": tmp_path / "spool"}}
+    sources = []
+    for process in range(2):
+        spooling = configure(**given, servers=away, stderr=False, exit_timeout_s=3)
+        for number in range(500):
+            spooling.processor()(None, "info", {"event": "spooled", "order": 500 * process + number})
+        spooling.close()
+        assert (spooling.stats().spooled, spooling.stats().dropped) == (500, {})
+        sources.append(spooling.stats().source)
+    plane.start_sink()
+    draining = configure(**given, servers=plane.nats_url)
+    draining.processor()(None, "info", {"event": "of the third", "order": 1_000})
+    plane.wait_for_count(1_001)
+    draining.close(10)
+    documents = plane.documents()
+    assert sorted(document["order"] for document in documents) == list(range(1_001))
+    found = {(document["dp"]["source"], document["event"]["sequence"]): document["order"] for document in documents}
+    assert all(found[source, order % 500 + 1] == order for order in range(1_000) for source in [sources[order // 500]])
+    assert not any((tmp_path / "spool").iterdir())
