@@ -116,11 +116,7 @@ def test_a_service_is_searchable(plane: Any, start: Callable[..., Any], server: 
 
 
 def test_prefork_children_deliver_at_their_end(plane: Any, start: Callable[..., Any]) -> None:
-    """Children of Celery's process library, which runs no exit functions of Python, lose nothing.
-
-    Celery itself is not locked here: what it needs would hold back what the product needs. Its prefork pool is these
-    processes, made in the same way, and nothing else of it is between a task and the emitter.
-    """
+    """Children of Celery's process library, which runs no exit functions of Python, lose nothing."""
     plane.start_sink()
     assert start(sys.executable, str(SERVICES / "prefork_service.py"), "90").wait(60) == 0
     plane.wait_for_count(90)
@@ -129,6 +125,24 @@ def test_prefork_children_deliver_at_their_end(plane: Any, start: Callable[..., 
     assert sorted(document["order"] for document in documents) == list(range(90))
     assert len(_by_source(documents)) == 3
     assert sum(point["metric"]["value"] for point in plane.documents("metrics")) == 90
+
+
+def test_celery_workers_deliver_at_a_warm_shutdown(plane: Any, start: Callable[..., Any]) -> None:
+    """Tasks in Celery's prefork pool log and count; SIGTERM of the worker ends its children, and nothing is lost."""
+    queueing = "import celery_service as s\nfor number in range(90): s.order.delay(number)\ns.emitter.close(0)"
+    assert start(sys.executable, "-c", queueing).wait(60) == 0
+    plane.start_sink()
+    worker = start(str(BIN / "celery"), "--app", "celery_service", "worker", "--pool", "prefork", "--concurrency", "3")
+    plane.wait_for_count(90)
+    worker.terminate()
+    assert worker.wait(60) == 0
+    documents = plane.documents()
+    assert sorted(document["order"] for document in documents) == list(range(90))
+    sources = _by_source(documents)
+    assert len(sources) == len({document["process"]["pid"] for document in documents})
+    plane.wait_for_count(len(sources), "metrics")
+    points = plane.documents("metrics")
+    assert sum(point["metric"]["value"] for point in points) == 90
 
 
 def test_a_spool_is_searchable_in_the_end(plane: Any, tmp_path: Path) -> None:
