@@ -48,7 +48,7 @@ def test_an_emitter_starts_and_logs_without_a_bus(make_emitter: MakeEmitter, cap
     started = time.monotonic()
     emitter = make_emitter(f"nats://127.0.0.1:{free_port().number}", queue={"max_events": 1_000})
     log = emitter.processor()
-    slowest = 0.0
+    slowest = time.monotonic() - started
     for number in range(5_000):
         before = time.monotonic()
         log(None, "error" if number % 10 == 0 else "debug", {"event": "x"})

@@ -34,8 +34,11 @@ class Handler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit; see `logging.Handler.handle`."""
+        if not self.filters:
+            self.emit(record)
+            return True
         try:
-            passed = self.filter(record) if self.filters else True
+            passed = self.filter(record)
         except Exception:  # noqa: BLE001 - a filter is the application's own code; its event is worth keeping
             passed = True
         if passed:

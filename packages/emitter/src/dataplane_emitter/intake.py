@@ -55,7 +55,7 @@ class Intake:
     """Accepts documents from any thread but the emitter's own, whose log records never come back here."""
 
     def __init__(self, envelope: Envelope, rules: Rules, queue: BoundedQueue, max_event_bytes: int, pid: int) -> None:
-        self.origins = Origins(rules)
+        self.origins = Origins(rules, envelope.redactor)
         self._envelope = envelope
         self._queue = queue
         self._max_event_bytes = max_event_bytes
@@ -108,7 +108,8 @@ class Intake:
 
     def process_of(self, thread_id: int | None, thread_name: str | None) -> Part:
         """Return `process` of another thread."""
-        return part({"pid": self._pid, "thread": {"id": thread_id, "name": encode.message_text(thread_name)}})
+        name = self.redactor.value("", encode.message_text(thread_name))
+        return part({"pid": self._pid, "thread": {"id": thread_id, "name": name}})
 
     def ask(self, origin: Origin, message: str) -> int:
         """Return -1 for an event that its logger's limit holds back, else how many were since the last one."""

@@ -26,7 +26,9 @@ def now() -> str:
 
 def from_seconds(seconds: float) -> str:
     """Return a moment given in seconds since the epoch, as `logging.LogRecord.created` is."""
-    return from_microseconds(round(seconds * _US_PER_S))
+    begin, prefix = _second
+    rest = round(seconds * _US_PER_S) - begin
+    return f"{prefix}{rest:06d}Z" if 0 <= rest < _US_PER_S else from_microseconds(begin + rest)
 
 
 def from_microseconds(microseconds: int) -> str:

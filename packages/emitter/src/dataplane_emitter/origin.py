@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from dataplane_emitter import encode, level
 from dataplane_emitter.level import Level
+from dataplane_emitter.redact import Redactor
 from dataplane_emitter.rules import Rule, Rules
 
 #: Origins that are remembered; an application that makes up names for ever starts the memory anew.
@@ -47,8 +48,9 @@ def part(value: dict[str, Any]) -> Part:
 class Origins:
     """Finds the origin of a record or event."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, redactor: Redactor) -> None:
         self._rules = rules
+        self._redactor = redactor
         self._known: dict[Hashable, Origin] = {}
 
     def of_record(self, record: logging.LogRecord) -> Origin:
@@ -79,13 +81,14 @@ class Origins:
         place = {"file": {"name": record.filename, "line": record.lineno}, "function": record.funcName}
         name = record.name if type(record.name) is str else encode.message_text(record.name)
         found = level.from_record(record.levelno, record.levelname)
-        return self._make(found, name, {"level": found.name, "logger": name, "origin": place})
+        return self._make(found, name, {"level": found.name, "origin": place})
 
     def _from_names(self, logger: str | None, level_name: str) -> Origin:
         found = level.from_name(level_name)
-        log = {"level": found.name} if logger is None else {"level": found.name, "logger": logger}
-        return self._make(found, logger, log)
+        return self._make(found, logger, {"level": found.name})
 
     def _make(self, found: Level, logger: str | None, log: dict[str, Any]) -> Origin:
         rule = self._rules.of(logger)
+        if logger is not None:
+            log["logger"] = self._redactor.value("", logger)
         return Origin(found, logger, rule, part(log), found.number >= rule.least)

@@ -40,7 +40,7 @@ def accept_record(intake: Intake, state: ThreadState, record: logging.LogRecord)
         moment.from_seconds(record.created),
         message_of(record, intake.redactor),
         (state.process if record.thread == state.ident else None) or _process_of(intake, state, record),
-        extra_of(record),
+        extra_of(record) if len(record.__dict__) > _PLAIN_RECORD_SIZE else {},
         _error_of(record) if record.exc_info or record.exc_text or record.stack_info else None,
         suppressed,
     )
@@ -79,8 +79,6 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the caller added with `extra`."""
     attributes = record.__dict__
     beyond = len(attributes) - _PLAIN_RECORD_SIZE
-    if beyond <= 0:
-        return {}
     added = {}
     for key in reversed(attributes):
         if key == _LAST:
