@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ from dataplane_common.bus import ensure_streams
 from dataplane_common.config import NatsConfig
 from dataplane_common.local import free_port
 from dataplane_emitter import Emitter
-from dataplane_emitter.testing import faulty_bus
 
 #: What a call may take at the very most while the bus is in trouble, on a machine that is busy with other tests.
 _WORST_CALL_S = 0.25
@@ -152,50 +150,6 @@ def test_a_half_open_connection_is_given_up_after_three_pings(
     own_bus.server.resume()
     emitter.processor()(None, "info", {"event": "y"})
     assert emitter.flush(30)
-
-
-def test_core_delivery_survives_a_killed_server(
-    own_bus: Any, make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str
-) -> None:
-    """Fire and forget across a SIGKILL: all is accounted for, nothing doubled, and at most one stretch is missing."""
-    emitter = make_emitter(own_bus.url, delivery="core", linger_ms=5)
-    log = emitter.processor()
-    for number in range(3_000):
-        log(None, "info", {"event": "x", "number": number})
-        if number == 1_000:
-            wait_until(lambda: emitter.stats().acknowledged > 0)
-            own_bus.server.kill()
-        if number == 2_000:
-            own_bus.server.start()
-        time.sleep(0.0002)
-    wait_until(lambda: emitter.stats().in_flight == 0, 20)
-    stats = emitter.stats()
-    assert stats.acknowledged + sum(stats.dropped.values()) == 3_000
-    assert set(stats.dropped) <= {"bus_lost"}
-    arrived = Counter(event["number"] for event in own_bus.events(dataset))
-    assert set(arrived.values()) == {1}
-    missing = [number for number in range(3_000) if number not in arrived]
-    assert not missing or missing == list(range(missing[0], missing[-1] + 1))
-
-
-def test_core_delivery_counts_what_the_bus_did_not_take(make_emitter: MakeEmitter, wait_until: WaitUntil) -> None:
-    """Fire and forget: what is not counted as dropped was read by the bus before its session ended."""
-    with faulty_bus() as bus:
-        emitter = make_emitter(bus.url, delivery="core", linger_ms=1, compression="none")
-        log = emitter.processor()
-        for session in range(3):
-            wait_until(lambda: emitter.stats().is_connected)
-            for number in range(300):
-                log(None, "info", {"event": "x", "number": 300 * session + number})
-                time.sleep(0.0001)
-            bus.go_away()
-            wait_until(lambda: not emitter.stats().is_connected)
-            bus.recover()
-        wait_until(lambda: emitter.stats().in_flight == 0, 20)
-        stats = emitter.stats()
-        logs = [message.payload for message in bus.messages if message.subject.startswith("logs.")]
-    assert stats.acknowledged + sum(stats.dropped.values()) == 900
-    assert 0 < stats.acknowledged <= sum(payload.count(b"\n") for payload in logs)
 
 
 def test_the_ledger_adds_up(bus: Any, make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str) -> None:
