@@ -91,3 +91,18 @@ def test_a_confirmation_follows_what_it_confirms() -> None:
         assert asyncio.run(publish_and_flush()) == [b"PUB", b"PUB", b"PUB", b"PING"]
     finally:
         bus.close()
+
+
+def test_a_session_that_ends_unconfirmed_holds_up_nothing(make_emitter: MakeEmitter, wait_until: WaitUntil) -> None:
+    """What waits for a confirmation that never comes is given up with its session, and the next one goes on at once."""
+    with faulty_bus() as bus:
+        emitter = make_emitter(bus.url, delivery="core", linger_ms=1)
+        wait_until(lambda: emitter.stats().is_connected)
+        bus.stall()
+        emitter.processor()(None, "info", {"event": "lost"})
+        wait_until(lambda: emitter.stats().last_sequence == 1)
+        bus.go_away()
+        bus.recover()
+        emitter.processor()(None, "info", {"event": "x"})
+        wait_until(lambda: emitter.stats().acknowledged == 1, 4)  # the server's time to answer is 5 s
+        assert emitter.stats().dropped == {"bus_lost": 1}

@@ -27,8 +27,12 @@ class Framer:
     def frames(self, entries: Iterable[Entry], max_message_bytes: int) -> Iterator[Frame]:
         """Yield the entries as frames, subject by subject; the first event of each frame always fits."""
         by_subject: dict[str, list[Entry]] = {}
+        route, group = None, []
         for entry in entries:
-            by_subject.setdefault(entry.route.subject, []).append(entry)
+            if entry.route is not route:
+                route = entry.route
+                group = by_subject.setdefault(route.subject, [])
+            group.append(entry)
         for subject, group in by_subject.items():
             yield from self._cut(subject, self._lines(group, max_message_bytes), max_message_bytes)
 
@@ -53,11 +57,16 @@ class Framer:
     def _lines(self, group: list[Entry], max_message_bytes: int) -> list[bytes]:
         limit = max_message_bytes - _HEADER_BYTES
         found = lines(self._account.source, self._account.next_sequences(len(group)), group)
+        if max(map(len, found)) <= limit:
+            return found
         return [line if len(line) <= limit else shrink(line, limit) for line in found]
 
     def _cut(self, subject: str, lines: list[bytes], max_message_bytes: int) -> Iterator[Frame]:
         limit = min(TARGET_BYTES, max_message_bytes - _HEADER_BYTES)
         position = self._account.last_sequence - len(lines) + 1
+        if sum(map(len, lines)) <= limit:
+            yield self._encode(subject, lines, position)
+            return
         begin = size = 0
         for index, line in enumerate(lines):
             if index > begin and size + len(line) > limit:
