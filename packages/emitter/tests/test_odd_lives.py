@@ -209,3 +209,34 @@ def test_a_clock_that_jumps_costs_no_event(captured: Captured, monkeypatch: pyte
     assert times[0] == times[1]
     assert times[2][:4] == time.strftime("%Y", time.gmtime())
     assert captured.emitter.stats().dropped == {}
+
+
+def test_code_of_the_application_cannot_end_the_emitters_thread(
+    bus: Any, make_emitter: MakeEmitter, dataset: str
+) -> None:
+    """A callback or redactor that calls `sys.exit` on the emitter's thread costs its own value, nothing else."""
+
+    def leave(*_: object) -> Any:
+        raise SystemExit(3)
+
+    emitter = make_emitter(bus.url, redact={"redactors": [leave]})
+    emitter.gauge("leaves", callback=leave)
+    emitter.counter("stays").inc()
+    emitter.processor()(None, "info", {"event": "secret", "number": 1})
+    assert emitter.flush(10)
+    emitter.processor()(None, "info", {"event": "secret", "number": 2})
+    assert emitter.flush(10)
+    assert _messages(bus, dataset) == ["***", "***"]
+    assert [point["metric"]["name"] for point in bus.events(dataset, "METRICS")] == ["stays"]
+
+
+def test_a_callback_may_close_the_emitter(
+    bus: Any, make_emitter: MakeEmitter, wait_until: Callable[..., None], dataset: str
+) -> None:
+    """Closed from its own thread, an emitter still delivers and tells its final account."""
+    emitter = make_emitter(bus.url)
+    emitter.gauge("ends", callback=lambda: emitter.close(5) or 1.0)
+    emitter.processor()(None, "info", {"event": "x"})
+    emitter.flush(10)
+    wait_until(lambda: any(account.final for account in bus.accounts(dataset)))
+    assert _messages(bus, dataset) == ["x"]

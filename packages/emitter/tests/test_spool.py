@@ -1,5 +1,6 @@
 """The spool on disk, with real servers, kills, forks and full disks."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataplane_common.bus import ensure_streams
 from dataplane_common.frame import Frame, FrameEncoder
 from dataplane_common.local import free_port
 from dataplane_emitter import Emitter, configure, segment
+from dataplane_emitter.testing import faulty_bus
 
 MakeEmitter = Callable[..., Emitter]
 WaitUntil = Callable[..., None]
@@ -255,3 +257,25 @@ def test_secrets_are_masked_on_disk_too(dataset: str, tmp_path: Path) -> None:
     data = b"".join(path.read_bytes() for path in _segments(tmp_path))
     assert b"password=***" in data
     assert b"hunter2" not in data
+
+
+def test_a_spool_that_vanishes_is_counted_and_made_again(
+    make_emitter: MakeEmitter, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    """Somebody empties the folder: what was in it is dropped as `spool_damaged`, and later events are stored again."""
+    with faulty_bus() as bus:
+        bus.go_away()
+        emitter = make_emitter(bus.url, spool={"dir": tmp_path / "spool"})
+        for _ in range(100):
+            emitter.processor()(None, "info", {"event": "gone"})
+        wait_until(lambda: emitter.stats().spooled == 100)
+        shutil.rmtree(tmp_path / "spool")
+        bus.recover()
+        wait_until(lambda: emitter.stats().dropped == {"spool_damaged": 100}, 15)
+        assert emitter.flush(10)
+        bus.go_away()
+        emitter.processor()(None, "info", {"event": "stored"})
+        wait_until(lambda: emitter.stats().spooled == 1, 20)
+        bus.recover()
+        wait_until(lambda: emitter.stats().acknowledged == 1, 15)
+        assert emitter.stats().in_flight == 0

@@ -94,7 +94,10 @@ class Emitter:
         labels: Mapping[str, Any] | None = None,
         callback: Callable[[], float] | None = None,
     ) -> Gauge:
-        """Return the gauge of that name. `callback` is asked for its value on the emitter's thread at each interval."""
+        """Return the gauge of that name. `callback` is asked for its value on the emitter's thread at each interval.
+
+        It must be quick: while it is asked, nothing is sent.
+        """
         gauge = Gauge(self._registry.family(name, "gauge", unit, GaugeSeries), labels)
         if callback is not None:
             self._registry.on_collect(gauge.read_with(callback))

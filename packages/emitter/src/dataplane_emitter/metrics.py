@@ -104,7 +104,7 @@ class Gauge(Instrument[GaugeSeries]):
         def read() -> None:
             try:
                 self.set(callback())
-            except Exception:  # noqa: BLE001 - the application's own code
+            except BaseException:  # noqa: BLE001 - the application's own code, which cannot end our thread either
                 return
 
         return read

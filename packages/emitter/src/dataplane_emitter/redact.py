@@ -127,7 +127,7 @@ class Redactor:
                 return self._text(value)
             if self._patterns and isinstance(value, int | float) and not isinstance(value, bool):
                 return None if any(pattern.search(str(value)) for pattern in self._patterns) else value
-        except Exception:  # noqa: BLE001 - the application's own code; fails closed
+        except BaseException:  # noqa: BLE001 - the application's own code, on our thread; fails closed
             return self._mask
         return value
 

@@ -61,6 +61,8 @@ class Spool:
             home.save(account)
             self._append(home, data)
         except OSError as error:
+            if not self._own_folder.exists():  # somebody has emptied the spool: begin anew
+                self.close()
             return self._refuse(f"the spool {self._folder} cannot be written: {error.strerror or error}")
         return True
 

@@ -164,6 +164,8 @@ class Spooling:
         own = self._spool.own()
         if own is not None:
             await self._drain_home(own, self._pipeline.account)
+        elif self._pipeline.account.spooled:  # not where we have put it, or not as we have: nobody can send it
+            self._pipeline.account.drop_spooled("spool_damaged", self._pipeline.account.spooled)
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_S
             for home in self._spool.left():
