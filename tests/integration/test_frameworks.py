@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from dataplane_common.local import free_port
+from dataplane_emitter import configure
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -124,3 +125,45 @@ def test_prefork_children_deliver_at_their_end(plane: Any, start: Callable[..., 
     assert sorted(document["order"] for document in documents) == list(range(90))
     assert len(_by_source(documents)) == 3
     assert sum(point["metric"]["value"] for point in plane.documents("metrics")) == 90
+
+
+def test_celery_workers_deliver_at_a_warm_shutdown(plane: Any, start: Callable[..., Any]) -> None:
+    """Tasks in Celery's prefork pool log and count; SIGTERM of the worker ends its children, and nothing is lost."""
+    queueing = "import celery_service as s\nfor number in range(90): s.order.delay(number)\ns.emitter.close(0)"
+    assert start(sys.executable, "-c", queueing).wait(60) == 0
+    plane.start_sink()
+    worker = start(str(BIN / "celery"), "--app", "celery_service", "worker", "--pool", "prefork", "--concurrency", "3")
+    plane.wait_for_count(90)
+    worker.terminate()
+    assert worker.wait(60) == 0
+    documents = plane.documents()
+    assert sorted(document["order"] for document in documents) == list(range(90))
+    sources = _by_source(documents)
+    assert len(sources) == len({document["process"]["pid"] for document in documents})
+    plane.wait_for_count(len(sources), "metrics")
+    points = plane.documents("metrics")
+    assert sum(point["metric"]["value"] for point in points) == 90
+
+
+def test_a_spool_is_searchable_in_the_end(plane: Any, tmp_path: Path) -> None:
+    """What two processes could not deliver is indexed once after a third one has drained it, with the ids it had."""
+    away = f"nats://127.0.0.1:{free_port().number}"
+    given = {"service": "spooler", "namespace": "test", "dataset": plane.dataset, "spool": {"dir": tmp_path / "spool"}}
+    sources = []
+    for process in range(2):
+        spooling = configure(**given, servers=away, stderr=False, exit_timeout_s=3)
+        for number in range(500):
+            spooling.processor()(None, "info", {"event": "spooled", "order": 500 * process + number})
+        spooling.close()
+        assert (spooling.stats().spooled, spooling.stats().dropped) == (500, {})
+        sources.append(spooling.stats().source)
+    plane.start_sink()
+    draining = configure(**given, servers=plane.nats_url)
+    draining.processor()(None, "info", {"event": "of the third", "order": 1_000})
+    plane.wait_for_count(1_001)
+    draining.close(10)
+    documents = plane.documents()
+    assert sorted(document["order"] for document in documents) == list(range(1_001))
+    found = {(document["dp"]["source"], document["event"]["sequence"]): document["order"] for document in documents}
+    assert all(found[source, order % 500 + 1] == order for order in range(1_000) for source in [sources[order // 500]])
+    assert not any((tmp_path / "spool").iterdir())

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +46,7 @@ def test_an_emitter_starts_and_logs_without_a_bus(make_emitter: MakeEmitter, cap
     started = time.monotonic()
     emitter = make_emitter(f"nats://127.0.0.1:{free_port().number}", queue={"max_events": 1_000})
     log = emitter.processor()
-    slowest = 0.0
+    slowest = time.monotonic() - started
     for number in range(5_000):
         before = time.monotonic()
         log(None, "error" if number % 10 == 0 else "debug", {"event": "x"})
@@ -151,29 +150,6 @@ def test_a_half_open_connection_is_given_up_after_three_pings(
     own_bus.server.resume()
     emitter.processor()(None, "info", {"event": "y"})
     assert emitter.flush(30)
-
-
-def test_core_delivery_counts_what_it_lost(
-    own_bus: Any, make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str
-) -> None:
-    """Fire and forget: what is not counted as dropped arrived, across a SIGKILL of the server."""
-    emitter = make_emitter(own_bus.url, delivery="core", linger_ms=5)
-    log = emitter.processor()
-    for number in range(3_000):
-        log(None, "info", {"event": "x", "number": number})
-        if number == 1_000:
-            wait_until(lambda: emitter.stats().acknowledged > 0)
-            own_bus.server.kill()
-        if number == 2_000:
-            own_bus.server.start()
-        time.sleep(0.0002)
-    wait_until(lambda: emitter.stats().in_flight == 0, 20)
-    stats = emitter.stats()
-    assert stats.acknowledged + sum(stats.dropped.values()) == 3_000
-    assert set(stats.dropped) <= {"bus_lost"}
-    arrived = Counter(event["number"] for event in own_bus.events(dataset))
-    assert set(arrived.values()) == {1}
-    assert stats.acknowledged <= len(arrived)
 
 
 def test_the_ledger_adds_up(bus: Any, make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str) -> None:

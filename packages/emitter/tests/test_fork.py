@@ -164,3 +164,51 @@ def test_a_child_that_only_counts_sends_its_own_counts(bus: Any, run_program: Ru
     """A metric used after a fork starts the child's thread; the parent's counts are not sent twice."""
     run_program(_METRICS_ONLY_CHILD, bus.url, dataset)
     assert sorted(point["metric"]["value"] for point in bus.events(dataset, "METRICS")) == [2, 5]
+
+
+def test_sixteen_threads_and_forks_count_exactly(bus: Any, run_program: RunProgram, dataset: str) -> None:
+    """Counters, histograms and timers of 16 threads are exact in the parent and in children forked meanwhile."""
+    program = """
+        import os, sys, threading
+        from dataplane_emitter import configure
+        emitter = configure(
+            service=sys.argv[2], namespace="test", servers=sys.argv[1], metrics={"interval_s": 0.05}, exit_timeout_s=20
+        )
+        counter, histogram, timer = emitter.counter("c"), emitter.histogram("h"), emitter.timer("t")
+        def count():
+            for number in range(500):
+                counter.inc(2)
+                histogram.observe(number)
+                counter.inc(1, {"shop": "de"})
+                timer.observe(0.1)
+        def count_in_threads():
+            threads = [threading.Thread(target=count) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            return threads
+        threads = count_in_threads()
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                for thread in count_in_threads():
+                    thread.join()
+                emitter.close(20)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        for thread in threads:
+            thread.join()
+    """
+    run_program(program, bus.url, dataset, timeout_s=90)
+    metrics = [
+        (point["dp"]["source"], point.get("labels", {}), point["metric"]) for point in bus.events(dataset, "METRICS")
+    ]
+    assert len({source for source, _, _ in metrics}) == 4
+    calls = 4 * 16 * 500
+    by_shop = [metric["value"] for _, labels, metric in metrics if metric["name"] == "c" and labels]
+    others = [metric["value"] for _, labels, metric in metrics if metric["name"] == "c" and not labels]
+    assert (sum(by_shop), sum(others)) == (calls, 2 * calls)
+    for name in "ht":
+        found = [metric for _, _, metric in metrics if metric["name"] == name]
+        assert sum(metric["count"] for metric in found) == calls
+        assert sum(sum(metric["buckets"].values()) for metric in found) == calls
+    assert sum(metric["sum"] for _, _, metric in metrics if metric["name"] == "h") == 4 * 16 * sum(range(500))

@@ -1,17 +1,20 @@
 """An application is never hurt: its loop, its memory, its signals, its finalisers, its random numbers."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dataplane_common.bus import ensure_streams
 from dataplane_common.local import free_port
 from dataplane_emitter import Emitter
 from dataplane_emitter.testing import capture_events
@@ -108,6 +111,40 @@ def test_lame_duck_mode_loses_nothing(own_bus: Any, make_emitter: MakeEmitter, d
     assert emitter.stats().dropped == {}
     numbers = {event["_id"]: event["number"] for event in own_bus.events(dataset)}
     assert sorted(numbers.values()) == list(range(500))
+
+
+def _clients(server: Any, name: str) -> int:
+    """Return how many clients of that name a server has."""
+    with urllib.request.urlopen(f"{server.monitor_url}/connz", timeout=5) as answer:
+        return sum(name in client.get("name", "") for client in json.load(answer)["connections"])
+
+
+def test_a_server_in_lame_duck_mode_is_left_for_another(
+    make_bus: Callable[..., Any], make_emitter: MakeEmitter, wait_until: Callable[..., None], dataset: str
+) -> None:
+    """Of two servers the retiring one is left at once, before it hangs up, and nothing is lost or doubled."""
+    leaves = free_port().number
+    hub = make_bus(extra=f'server_name: hub\nleafnodes {{ listen: "127.0.0.1:{leaves}" }}')
+    hub.run(ensure_streams)
+    retiring = make_bus(extra=f'leafnodes {{ remotes: [{{ url: "nats://127.0.0.1:{leaves}" }}] }}')
+    emitter = make_emitter(f"{retiring.url},{hub.url}", linger_ms=5)
+    wait_until(lambda: emitter.stats().is_connected)
+    while not _clients(retiring.server, dataset):  # servers are tried in any order
+        emitter.close(1)
+        emitter = make_emitter(f"{retiring.url},{hub.url}", linger_ms=5)
+        wait_until(lambda emitter=emitter: emitter.stats().is_connected)
+    for number in range(1_000):
+        emitter.processor()(None, "info", {"event": "x", "number": number})
+        if number == 300:
+            wait_until(lambda: emitter.stats().acknowledged > 0)
+            os.kill(retiring.server.process.pid, signal.SIGUSR2)
+        time.sleep(0.0005)
+    # it still answers: hanging up would take it ten seconds
+    wait_until(lambda: _clients(hub.server, dataset) and not _clients(retiring.server, dataset), 5)
+    assert emitter.flush(20)
+    assert emitter.stats().dropped == {}
+    events = hub.events(dataset)
+    assert sorted({event["_id"]: event["number"] for event in events}.values()) == list(range(1_000))
 
 
 def test_a_seeded_application_keeps_its_random_numbers(make_emitter: MakeEmitter) -> None:

@@ -231,15 +231,15 @@ def test_sixteen_threads_count_exactly() -> None:
     assert sum(values["sum"] for values in observed) == 16 * sum(range(5_000))
 
 
-@given(st.lists(st.lists(st.floats(-1e6, 1e6), max_size=5), max_size=5))
+@given(st.lists(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, 1.1]), max_size=5), max_size=5))
 def test_a_point_given_back_is_merged(rounds: list[list[float]]) -> None:
     """Points given back and observed together are what one point of all values would be."""
     apart, together = HistogramSeries({}), HistogramSeries({})
     for values in rounds:
+        taken = apart.take()
         for value in values:
             apart.observe(value)
             together.observe(value)
-        taken = apart.take()
         if taken:
             apart.give_back(taken)
     left, right = apart.take(), together.take()

@@ -11,7 +11,7 @@ from dataplane_emitter.envelope import Route
 from dataplane_emitter.queue import BoundedQueue
 from dataplane_emitter.settings import Overflow, QueueConfig
 
-_ROUTE = Route("logs.test.d.h", {"dataset": "d"}, b"", 10)
+_ROUTE = Route("logs.test.d.h", {"dataset": "d"}, b'{"dataset":"d"}', b"", 10)
 
 
 def _queue(max_events: int = 1_000, max_bytes: int = 10**9, overflow: Overflow = "drop_lowest") -> BoundedQueue:
@@ -19,7 +19,7 @@ def _queue(max_events: int = 1_000, max_bytes: int = 10**9, overflow: Overflow =
 
 
 def _bodies(queue: BoundedQueue) -> list[bytes]:
-    return [body for _, _, body in queue.take(10**6, 10**9)]
+    return [entry.body for entry in queue.take(10**6, 10**9)]
 
 
 def test_events_leave_in_the_order_they_came() -> None:
@@ -124,7 +124,7 @@ def test_the_account_adds_up_within_bounds(
     numbers: list[int] = []
     for step in steps:
         if isinstance(step, int):
-            numbers.extend(number for number, _, _ in queue.take(step, 10**6))
+            numbers.extend(entry.number for entry in queue.take(step, 10**6))
         else:
             queue.put(step[0], _ROUTE, b"x" * step[1])
         counts = queue.counts()
@@ -146,7 +146,7 @@ def test_sixteen_threads_lose_nothing() -> None:
 
     def take() -> None:
         while not done.is_set() or len(queue):
-            taken.extend(number for number, _, _ in queue.take(100, 10**6))
+            taken.extend(entry.number for entry in queue.take(100, 10**6))
 
     taker = threading.Thread(target=take)
     putters = [threading.Thread(target=put) for _ in range(16)]

@@ -73,6 +73,12 @@ def test_the_spool_runs_as_printed(own_bus: Any, run_program: RunProgram, monkey
     assert [event["message"] for event in own_bus.events("checkout")] == ["order paid"]
 
 
+def test_the_stats_are_told_as_printed(own_bus: Any, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of `stats` accounts for its one event."""
+    monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)
+    assert run_program(_example("stats.in_flight")).stdout == "True 1 0 0 {} \n"
+
+
 def test_the_shell_examples_run_as_printed(own_bus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The calls of `dataplane-emit` end with 0, and their events are there."""
     monkeypatch.setenv("DATAPLANE_NATS__SERVERS", own_bus.url)

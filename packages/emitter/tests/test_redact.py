@@ -1,6 +1,7 @@
 """Secrets stay in the process: by name, by pattern, by the application's own redactors; in doubt, masked."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -190,6 +191,20 @@ def test_long_events_are_masked_before_they_are_cut() -> None:
         captured.emitter.processor()(None, "info", {"event": "x" * 1_000 + "S" * 900 + "y" * 3_000})
         (event,) = captured.events
     assert "S" not in event["message"]
+
+
+def test_names_of_loggers_and_threads_are_examined(captured: Captured) -> None:
+    """What an application puts into such names is masked like any text, whatever the message is."""
+    thread = threading.Thread(
+        target=captured.emitter.processor(),
+        args=(None, "info", {"event": "x", "logger": "client.token=hunter2"}),
+        name="session(password=hunter2)",
+    )
+    thread.start()
+    thread.join()
+    captured.emitter.handler().handle(logging.LogRecord("api_key=hunter2", 20, "f.py", 1, "x", None, None))
+    assert "hunter2" not in str(captured.events)
+    assert [event["log"]["logger"] for event in captured.events] == ["client.token=***", "api_key=***"]
 
 
 def test_static_and_dynamic_fields_are_examined() -> None:

@@ -1,5 +1,7 @@
 """The spool on disk, with real servers, kills, forks and full disks."""
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from dataplane_common.bus import ensure_streams
 from dataplane_common.frame import Frame, FrameEncoder
 from dataplane_common.local import free_port
 from dataplane_emitter import Emitter, configure, segment
+from dataplane_emitter.testing import faulty_bus
 
 MakeEmitter = Callable[..., Emitter]
 WaitUntil = Callable[..., None]
@@ -170,28 +173,6 @@ def test_a_full_spool_keeps_what_it_has(make_emitter: MakeEmitter, wait_until: W
     assert stats.accepted == 20_000 == stats.spooled + stats.in_flight + stats.dropped["queue_full"]
 
 
-def test_a_really_full_disk_hurts_nobody(make_emitter: MakeEmitter, wait_until: WaitUntil, tmp_path: Path) -> None:
-    """On a file system of 1 MB, calls go on, the account adds up, and the problem is told."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        emitter = make_emitter(AWAY, spool={"dir": mount}, compression="none", queue={"max_events": 10_000})
-        for number in range(10_000):
-            emitter.processor()(None, "info", {"event": "x" * 200, "number": number})
-        wait_until(lambda: not emitter.pipeline.spool.is_open, 20)
-        stats = emitter.stats()
-        assert 0 < stats.spooled < 10_000
-        assert stats.accepted == stats.spooled + stats.in_flight
-        emitter.close(1)
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=True)
-
-
 _FORKS = """
     import os, sys, time
     from dataplane_emitter import configure
@@ -231,20 +212,40 @@ def test_forked_children_have_folders_of_their_own(
 
 
 def test_two_starts_at_once_drain_once(
-    bus: Any, make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str, tmp_path: Path
+    make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str, tmp_path: Path
 ) -> None:
     """Processes that find the same leftovers share them out by their locks: nothing is sent twice."""
     for _ in range(4):
         _spooled_by_an_ended_process(tmp_path, dataset, count=50)
-    threads = [
-        threading.Thread(target=make_emitter, args=(bus.url,), kwargs={"spool": {"dir": tmp_path}}) for _ in "ab"
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with faulty_bus() as bus:  # it drops no repeats, as a server would
+        threads = [
+            threading.Thread(target=make_emitter, args=(bus.url,), kwargs={"spool": {"dir": tmp_path}}) for _ in "ab"
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wait_until(lambda: list(tmp_path.iterdir()) == [])
+        counts = [re.search(rb"Dp-Count: (\d+)", message.headers) for message in bus.messages]
+    assert sum(int(count[1]) for count in counts if count) == 200
+
+
+def test_many_segments_are_sent_in_their_order(
+    bus: Any, make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What filled several files is sent as it was logged, oldest file first."""
+    monkeypatch.setattr("dataplane_emitter.spool._SEGMENT_BYTES", 4_000)
+    emitter = make_emitter(AWAY, spool={"dir": tmp_path}, compression="none")
+    for number in range(120):
+        emitter.processor()(None, "info", {"event": "x", "number": number})
+        if number % 10 == 9:
+            wait_until(lambda number=number: emitter.stats().spooled == number + 1)
+    emitter.close(2)
+    assert len(_segments(tmp_path)) > 9
+    make_emitter(bus.url, spool={"dir": tmp_path})
     wait_until(lambda: list(tmp_path.iterdir()) == [])
-    assert len(bus.events(dataset)) == 200
+    assert [event["number"] for event in bus.events(dataset)] == list(range(120))
 
 
 def test_secrets_are_masked_on_disk_too(dataset: str, tmp_path: Path) -> None:
@@ -255,3 +256,25 @@ def test_secrets_are_masked_on_disk_too(dataset: str, tmp_path: Path) -> None:
     data = b"".join(path.read_bytes() for path in _segments(tmp_path))
     assert b"password=***" in data
     assert b"hunter2" not in data
+
+
+def test_a_spool_that_vanishes_is_counted_and_made_again(
+    make_emitter: MakeEmitter, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    """Somebody empties the folder: what was in it is dropped as `spool_damaged`, and later events are stored again."""
+    with faulty_bus() as bus:
+        bus.go_away()
+        emitter = make_emitter(bus.url, spool={"dir": tmp_path / "spool"})
+        for _ in range(100):
+            emitter.processor()(None, "info", {"event": "gone"})
+        wait_until(lambda: emitter.stats().spooled == 100)
+        shutil.rmtree(tmp_path / "spool")
+        bus.recover()
+        wait_until(lambda: emitter.stats().dropped == {"spool_damaged": 100}, 15)
+        assert emitter.flush(10)
+        bus.go_away()
+        emitter.processor()(None, "info", {"event": "stored"})
+        wait_until(lambda: emitter.stats().spooled == 1, 20)
+        bus.recover()
+        wait_until(lambda: emitter.stats().acknowledged == 1, 15)
+        assert emitter.stats().in_flight == 0

@@ -122,3 +122,29 @@ def test_a_spool_that_cannot_work_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=words.replace("(", r"\(")):
             configure(service="x", **settings)
+
+
+def test_a_disk_that_refuses_in_the_middle_of_a_write_hurts_nobody(
+    run_program: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Calls go on, the account adds up, and what counts as stored is stored whole."""
+    program = """
+        import resource, sys, time
+        from dataplane_emitter import configure
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # the kernel's own refusal, as of a full disk
+        emitter = configure(
+            service="x", servers=sys.argv[1], spool={"dir": sys.argv[2]}, compression="none", stderr=False, linger_ms=10
+        )
+        for number in range(10_000):
+            emitter.processor()(None, "info", {"event": "x" * 200, "number": number})
+        while emitter.pipeline.spool.is_open:
+            time.sleep(0.01)
+        stats = emitter.stats()
+        assert stats.accepted == stats.spooled + stats.in_flight == 10_000, stats
+        print(stats.spooled, flush=True)
+        emitter.close(0)
+    """
+    spooled = int(run_program(program, AWAY, str(tmp_path), timeout_s=60).stdout)
+    contents = [segment.decode(path.read_bytes()) for path in tmp_path.glob("*/*.segment")]
+    assert 0 < spooled == sum(found.count for found in contents) < 10_000
+    assert sum(found.damaged_bytes for found in contents) == 0

@@ -1,13 +1,12 @@
 """The test helpers that ship with the emitter."""
 
-import doctest
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dataplane_emitter import configure, faults, testing
+from dataplane_emitter import configure, testing
 from dataplane_emitter.testing import capture_events, faulty_bus
 
 pytest_plugins = ["dataplane_emitter.pytest_plugin"]
@@ -38,12 +37,6 @@ def test_what_was_there_before_works_again_afterwards(bus: Any, make_emitter: Ca
     assert emitter.flush(10)
     assert [event["message"] for event in bus.events(dataset)] == ["before", "after"]
     assert bus.events(dataset, "METRICS") == []
-
-
-def test_the_examples_in_docstrings_run() -> None:
-    """What the docstrings show is what happens."""
-    assert doctest.testmod(testing).failed == 0
-    assert doctest.testmod(faults).failed == 0
 
 
 def test_the_fixture_captures(captured_events: testing.Captured) -> None:

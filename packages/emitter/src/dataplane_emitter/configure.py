@@ -36,6 +36,17 @@ def configure(
 
     Raises:
         ConfigError: the configuration is wrong; the text says where and what to do. A bus that is away is no error.
+
+    >>> from dataplane_emitter import ConfigError, configure
+    >>> emitter = configure(service="checkout", namespace="prod", fields={"service.version": "1.2"}, stderr=False)
+    >>> emitter.config.dataset
+    'checkout'
+    >>> emitter.close(0)
+    >>> try:
+    ...     configure(service="checkout", namespace="Prod!")
+    ... except ConfigError as error:
+    ...     str(error)[-11:]
+    'try "prod_"'
     """
     named = {"service": service, "namespace": namespace, "dataset": dataset, "delivery": delivery}
     given = settings.servers_setting(servers)

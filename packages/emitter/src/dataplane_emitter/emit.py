@@ -117,6 +117,8 @@ class Sender:
     def finish(self) -> tuple[int, str]:
         """Wait for the acknowledgements; return the exit code, and the problem in one line, if any."""
         flushed = not self._is_late and self._emitter.flush(self._timeout_s)
+        if flushed:
+            self._wait_for_spool()
         self._emitter.pipeline.is_paused = flushed  # a gauge is not repeated at the end
         self._emitter.close(_CLOSE_S if flushed or self._emitter.config.spool.dir else 0.0)
         stats = self._emitter.stats()
@@ -133,6 +135,17 @@ class Sender:
             told = f"{missing} of {stats.accepted} events were not acknowledged within {self._timeout_s:g} s: {why}"
             return ExitCode.GRACE_EXCEEDED, f"{told}; {_REMEDY}"
         return ExitCode.CLEAN, ""
+
+    def _wait_for_spool(self) -> None:
+        """Wait until what earlier calls have left on disk is sent, while the bus takes it."""
+        spool = self._emitter.pipeline.spool
+        used, since = -1, time.monotonic()
+        while spool is not None and not spool.is_drained and time.monotonic() - since < self._timeout_s:
+            if (now := spool.used_bytes()) == 0:
+                return
+            if now != used:
+                used, since = now, time.monotonic()
+            time.sleep(_POLL_S)
 
     def _wait_for_room(self) -> None:
         """Wait while the queue is half full, as long as the bus or the disk takes something."""

@@ -5,10 +5,11 @@ raises, none waits longer than it was told to, and a forked child finds a fresh 
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from dataplane_emitter import process
 from dataplane_emitter.handler import Handler
@@ -26,12 +27,29 @@ from dataplane_emitter.worker import Worker
 
 #: Pause after the system had no thread for us.
 _NO_THREAD_PAUSE_S = 1.0
+#: A year: longer waits overflow the system's clocks.
+_MAX_WAIT_S = 365 * 86_400.0
 #: Timers that are remembered, so that `with emitter.timer("x"):` in a loop makes one.
 _MAX_TIMERS = 1_024
 
 
 class Emitter:
-    """Sends logs and metrics of one service. Made by `configure`; one per process is the rule, more are allowed."""
+    """Sends logs and metrics of one service. Made by `configure`; one per process is the rule, more are allowed.
+
+    >>> import logging
+    >>> from dataplane_emitter import configure
+    >>> from dataplane_emitter.testing import faulty_bus
+    >>> with faulty_bus() as bus:
+    ...     emitter = configure(service="checkout", servers=bus.url)
+    ...     logging.getLogger("shop").addHandler(emitter.handler())
+    ...     logging.getLogger("shop").warning("order %d paid", 4711)
+    ...     emitter.counter("orders").inc()
+    ...     emitter.flush(timeout_s=5)
+    ...     emitter.stats().acknowledged
+    ...     emitter.close(timeout_s=5)
+    True
+    2
+    """
 
     def __init__(self, config: EmitterConfig) -> None:
         self.config = config
@@ -40,7 +58,7 @@ class Emitter:
         self._held: tuple[Pipeline, Worker | None]
         self._registry = Registry(config)
         self._parents: list[tuple[Pipeline, Worker | None]] = []
-        self._is_closed = False
+        self.is_closed = False
         self._is_offline = False
         self._timers: dict[tuple[Any, ...], Timer] = {}
         if config.metrics.process:
@@ -76,7 +94,10 @@ class Emitter:
         labels: Mapping[str, Any] | None = None,
         callback: Callable[[], float] | None = None,
     ) -> Gauge:
-        """Return the gauge of that name. `callback` is asked for its value on the emitter's thread at each interval."""
+        """Return the gauge of that name. `callback` is asked for its value on the emitter's thread at each interval.
+
+        It must be quick: while it is asked, nothing is sent.
+        """
         gauge = Gauge(self._registry.family(name, "gauge", unit, GaugeSeries), labels)
         if callback is not None:
             self._registry.on_collect(gauge.read_with(callback))
@@ -89,9 +110,9 @@ class Emitter:
     def timer(self, name: str, labels: Mapping[str, Any] | None = None) -> Timer:
         """Return the timer of that name: a context manager and a decorator, sync and async; its unit is seconds."""
         try:
-            key = (name, *(labels or {}).items())
+            key = (name, *(labels.items() if labels is not None else ()))
             known = self._timers.get(key)
-        except TypeError:  # a label's value that cannot be hashed
+        except Exception:  # noqa: BLE001 - no mapping, or a label's value that cannot be hashed
             return self._new_timer(name, labels)
         if known is None:
             if len(self._timers) >= _MAX_TIMERS:
@@ -106,7 +127,7 @@ class Emitter:
         """
         self.intake()
         worker = self._worker
-        return worker is not None and worker.flush(timeout_s)
+        return worker is not None and worker.flush(_seconds(timeout_s, self.config.exit_timeout_s))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Deliver what there is within `timeout_s` (default: `exit_timeout_s`), tell the final account, and stop.
@@ -114,12 +135,12 @@ class Emitter:
         What could not be delivered is counted, and said in one line on stderr. Later events are refused. Called at
         exit by itself.
         """
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         process.forget(self)
         if self._worker is not None:
-            self._worker.close(self.config.exit_timeout_s if timeout_s is None else timeout_s)
+            self._worker.close(_seconds(timeout_s, self.config.exit_timeout_s))
         self.pipeline.queue.close()
         if self.pipeline.account.spooled:
             where = f"{self.pipeline.account.spooled} events wait in {self.config.spool.dir} for the next start"
@@ -162,7 +183,9 @@ class Emitter:
         self._parents.append((self.pipeline, self._worker))  # kept, so that nothing of theirs is closed from here
         if self.pipeline.spool is not None:
             self.pipeline.spool.let_go()
+        before = self.pipeline.intake
         self._begin()
+        before.follow(self.pipeline.queue, self.pipeline.pid)
         self._registry.reset(self._start)
 
     def go_offline(self) -> None:
@@ -187,13 +210,13 @@ class Emitter:
         self._starting = threading.RLock()
         self._no_thread_until = 0.0
         self.pipeline = Pipeline(self.config, self._registry)
-        if self._is_closed:
+        if self.is_closed:
             self.pipeline.queue.close()
 
     def _start(self) -> None:
         """Start the thread, once; where the system has none to give, try again later."""
         with self._starting:
-            if self._worker is not None or self._is_closed or self._is_offline:
+            if self._worker is not None or self.is_closed or self._is_offline:
                 return
             if time.monotonic() < self._no_thread_until:
                 return
@@ -208,5 +231,23 @@ class Emitter:
         with contextlib.suppress(Exception):
             process.close_at_end_of_child()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be found again, or made again, in another process."""
+        return _found_or_made, (self.config,)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        return self
+
     def _new_timer(self, name: str, labels: Mapping[str, Any] | None) -> Timer:
         return Timer(self._registry.family(name, "timer", "s", HistogramSeries), labels)
+
+
+def _found_or_made(config: EmitterConfig) -> Emitter:
+    known = [emitter for emitter in process.live if isinstance(emitter, Emitter) and not emitter.is_closed]
+    return next((emitter for emitter in known if emitter.config == config), None) or Emitter(config)
+
+
+def _seconds(given: Any, default: float) -> float:
+    """Return a time that can be waited for, whatever was given."""
+    is_time = isinstance(given, int | float) and not math.isnan(given)
+    return max(0.0, min(given, _MAX_WAIT_S)) if is_time else default

@@ -27,6 +27,7 @@ _TOO_DEEP = "<nested too deeply>"
 _CYCLE = "<cycle>"
 _WRITTEN_OUT = (uuid.UUID, decimal.Decimal, dt.timedelta)
 _DATES = (dt.datetime, dt.date, dt.time)
+_TYPE_NAME = type.__dict__["__name__"].__get__
 _LISTS = (list, tuple, set, frozenset)
 
 
@@ -35,26 +36,31 @@ def describe(value: Any) -> str:
     try:
         return text(repr(value))
     except Exception as error:  # noqa: BLE001 - the repr is somebody else's code
-        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+        return f"<{kind_of(value)}: its repr raised {kind_of(error)}>"
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type, as Python itself knows it."""
+    return str(_TYPE_NAME(type(value)))
 
 
 def text(value: str) -> str:
     """Return a text that UTF-8 can carry: lone surrogates are written as escapes, what is endless is cut."""
-    value = value[:_MAX_TEXT]
+    value = str.__str__(value)[:_MAX_TEXT]  # of a subclass, what it holds
     try:
         value.encode()
     except UnicodeEncodeError:
         return value.encode("utf-8", "backslashreplace").decode()
-    return str(value) if type(value) is not str else value
+    return value
 
 
 def message_text(value: Any) -> str:
     """Return any value as an event's message; never raises."""
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, bytes | bytearray):
-        return bytes(value[:_MAX_TEXT]).decode("utf-8", "backslashreplace")
     try:
+        if isinstance(value, str):
+            return text(value)
+        if isinstance(value, bytes | bytearray):
+            return bytes(value[:_MAX_TEXT]).decode("utf-8", "backslashreplace")
         return text(str(value))
     except Exception:  # noqa: BLE001 - the str is somebody else's code
         return describe(value)
@@ -68,12 +74,20 @@ def encode(document: Mapping[str, Any]) -> bytes:
         return _encoder.encode(plain(document))
 
 
+def text_json(value: str) -> bytes:
+    """Return a text as JSON."""
+    try:
+        return _encoder.encode(value)
+    except Exception:  # noqa: BLE001 - lone surrogates, or a subclass of `str` with surprises
+        return _encoder.encode(message_text(value))
+
+
 def plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     """Return a copy made of JSON values only: no cycles, no surprises, bounded in depth and width."""
     try:
         return _plain(value, path)
     except Exception as error:  # noqa: BLE001 - as above
-        return f"<{type(value).__name__}: reading it raised {type(error).__name__}>"
+        return f"<{kind_of(value)}: reading it raised {kind_of(error)}>"
 
 
 def _plain(value: Any, path: tuple[int, ...]) -> Any:
@@ -101,7 +115,7 @@ def _first(items: Any) -> list[Any]:
 
 
 def _name(key: Any) -> str:
-    return text(key) if isinstance(key, str) else message_text(key)
+    return key if type(key) is str and key.isascii() else message_text(key)
 
 
 def _scalar(value: Any) -> Any:  # noqa: PLR0911 - a table of types reads best flat

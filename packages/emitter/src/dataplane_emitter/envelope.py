@@ -16,6 +16,8 @@ from dataplane_emitter.settings import EmitterConfig
 
 #: What one event costs beyond its body: `_id`, sequence and source in JSON, and the Python objects that hold it.
 _PER_EVENT_BYTES = 250
+#: In a body without the envelope, all that the application has said is before this; no text and no name can contain it.
+TEXTS_END = b',"log":{'
 #: Top-level names that a record shares with the envelope; a field of such a name takes the careful path.
 _SHARED = frozenset(
     {
@@ -39,30 +41,23 @@ _SHARED = frozenset(
 class Route:
     """A subject, and what its events end with.
 
-    `is_suspect` says that a body may hold secrets. `event` is the beginning of the `event` object. `tail` is the
-    envelope's JSON; of a `merged` body, which has it already, it is empty. `cost_bytes` is what an event takes in the
-    queue beyond its body.
+    `is_suspect` says that a body may hold secrets; if so, they are before `texts_end`, which is empty where they may be
+    anywhere. `event` is the beginning of the `event` object, `event_json` the same as JSON. `tail` is the envelope's
+    JSON; of a `merged` body, which has it already, it is empty. `cost_bytes` is what an event takes in the queue beyond
+    its body.
     """
 
     subject: str
     event: dict[str, Any]
+    event_json: bytes
     tail: bytes
     cost_bytes: int
     is_suspect: bool = False
+    texts_end: bytes = b""
 
-    def line(self, source: bytes, sequence: int, body: bytes) -> bytes:
-        """Return the event's finished line. `body` is a JSON object whose last member is `event`.
-
-        The identity is written as `dataplane_common.event.event_id` writes it.
-        """
-        return b'{"_id":"%b-%x",%b,"sequence":%d},"dp":{"source":"%b"}%b}\n' % (
-            source,
-            sequence,
-            body[1:-2],
-            sequence,
-            source,
-            self.tail,
-        )
+    def ending(self, source: bytes) -> bytes:
+        """Return what a line ends with behind its sequence."""
+        return b'},"dp":{"source":"%b"}%b}\n' % (source, self.tail)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,11 +102,12 @@ class Envelope:
             subject = str(taxonomy.subject_for(signal, self._config.namespace, dataset, self._config.host))
             cost = _PER_EVENT_BYTES + len(self._tail)
             begun = {"dataset": dataset}
+            begun_json = encode.encode(begun)
             suspicious = self.redactor.is_active or self.redactor.examines_all
             pair = RoutePair(
-                Route(subject, begun, self._tail, cost, self.redactor.examines_all),
-                Route(subject, begun, self._tail, cost, suspicious),
-                Route(subject, begun, b"", cost - len(self._tail), suspicious),
+                Route(subject, begun, begun_json, self._tail, cost, self.redactor.examines_all),
+                Route(subject, begun, begun_json, self._tail, cost, suspicious, TEXTS_END),
+                Route(subject, begun, begun_json, b"", cost - len(self._tail), suspicious),
             )
             self._pairs[signal, dataset] = pair
         return pair

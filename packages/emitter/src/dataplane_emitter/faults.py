@@ -107,7 +107,7 @@ class FaultyBus:
         with contextlib.suppress(OSError, ValueError), client.socket.makefile("rb") as stream:
             self._wait()
             client.socket.sendall(_INFO)
-            while line := stream.readline():
+            while (line := stream.readline()).endswith(b"\n"):  # the rest of a cut-off one is nobody's
                 self._wait()
                 self._answer(client, line, stream)
 
@@ -124,11 +124,13 @@ class FaultyBus:
                 client.subscriptions.append((words[0].rstrip("*>"), words[-1]))
             case "PUB" | "HPUB":
                 size = int(words[-1])
-                data = stream.read(size + 2)[:size]
+                data = stream.read(size + 2)
+                if len(data) < size + 2:
+                    return
                 header_size = int(words[-2]) if verb.upper() == "HPUB" else 0
                 numbers = 2 if header_size else 1
                 reply = words[1] if len(words) > numbers + 1 else ""
-                self._take(client, Published(words[0], data[:header_size], data[header_size:]), reply)
+                self._take(client, Published(words[0], data[:header_size], data[header_size:size]), reply)
 
     def _take(self, client: _Client, message: Published, reply: str) -> None:
         if self._state == "denied":

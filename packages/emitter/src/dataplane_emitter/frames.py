@@ -27,8 +27,12 @@ class Framer:
     def frames(self, entries: Iterable[Entry], max_message_bytes: int) -> Iterator[Frame]:
         """Yield the entries as frames, subject by subject; the first event of each frame always fits."""
         by_subject: dict[str, list[Entry]] = {}
+        route, group = None, []
         for entry in entries:
-            by_subject.setdefault(entry[1].subject, []).append(entry)
+            if entry.route is not route:
+                route = entry.route
+                group = by_subject.setdefault(route.subject, [])
+            group.append(entry)
         for subject, group in by_subject.items():
             yield from self._cut(subject, self._lines(group, max_message_bytes), max_message_bytes)
 
@@ -51,15 +55,18 @@ class Framer:
         )
 
     def _lines(self, group: list[Entry], max_message_bytes: int) -> list[bytes]:
-        source = self._account.source.encode()
         limit = max_message_bytes - _HEADER_BYTES
-        first = self._account.next_sequences(len(group))
-        lines = [route.line(source, sequence, body) for sequence, (_, route, body) in enumerate(group, first)]
-        return [line if len(line) <= limit else shrink(line, limit) for line in lines]
+        found = lines(self._account.source, self._account.next_sequences(len(group)), group)
+        if max(map(len, found)) <= limit:
+            return found
+        return [line if len(line) <= limit else shrink(line, limit) for line in found]
 
     def _cut(self, subject: str, lines: list[bytes], max_message_bytes: int) -> Iterator[Frame]:
         limit = min(TARGET_BYTES, max_message_bytes - _HEADER_BYTES)
         position = self._account.last_sequence - len(lines) + 1
+        if sum(map(len, lines)) <= limit:
+            yield self._encode(subject, lines, position)
+            return
         begin = size = 0
         for index, line in enumerate(lines):
             if index > begin and size + len(line) > limit:
@@ -83,3 +90,20 @@ class Framer:
         count = len(lines)
         payload = b"".join(lines)
         return self._encoder.encode(subject, self._account.source, payload, first=first, end=first + count, count=count)
+
+
+def lines(source: str, first: int, entries: Iterable[Entry]) -> list[bytes]:
+    """Return the finished lines of events, numbered from `first` on.
+
+    A body is a JSON object whose last member is `event`, which is closed here. The identity is written as
+    `dataplane_common.event.event_id` writes it.
+    """
+    head = b'{"_id":"%b-' % source.encode()
+    route, ending = None, b""
+    finished = []
+    for sequence, entry in enumerate(entries, first):
+        if entry.route is not route:
+            route = entry.route
+            ending = route.ending(source.encode())
+        finished.append(b'%b%x",%b,"sequence":%d%b' % (head, sequence, entry.body[1:-2], sequence, ending))
+    return finished

@@ -7,12 +7,22 @@ raised, so that a log call in a signal handler, a finaliser or a forked child ca
 import logging
 from collections.abc import Callable
 
+from dataplane_emitter import remains
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.record import accept_record
 
 
 class Handler(logging.Handler):
-    """Sends what it handles to the intake of the process that it is in; made by `Emitter.handler`."""
+    """Sends what it handles to the intake of the process that it is in; made by `Emitter.handler`.
+
+    >>> import logging
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     logging.getLogger("shop").addHandler(captured.emitter.handler("warning"))
+    ...     logging.getLogger("shop").warning("order %d paid", 4711, extra={"amount": 59.9})
+    ...     captured.events[0]["message"], captured.events[0]["amount"]
+    ('order 4711 paid', 59.9)
+    """
 
     def __init__(self, intake: Callable[[], Intake], level: int | str = logging.NOTSET) -> None:
         super().__init__(level)
@@ -24,6 +34,9 @@ class Handler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit; see `logging.Handler.handle`."""
+        if not self.filters:
+            self.emit(record)
+            return True
         try:
             passed = self.filter(record)
         except Exception:  # noqa: BLE001 - a filter is the application's own code; its event is worth keeping
@@ -34,5 +47,4 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record as an event."""
-        intake = self._intake()
-        intake.guard(accept_record, record)
+        self._intake().guard(accept_record, record, remains.of_record)

@@ -1,20 +1,19 @@
-"""The caller's side: a document and a record's fields become one body in the queue.
+"""The caller's side: what a log call brings becomes one body in the queue.
 
 Flows in: what `record` made of a log call. Flows out: bytes in the queue. Invariant: this runs within the
 application's call, so it takes microseconds, waits for nothing and raises nothing; the common case (plain names, plain
-values) is one dictionary and one encoding, everything else takes the careful path.
+values) puts ready-made JSON around the message, everything else takes the careful path.
 """
 
 import sys
 from collections.abc import Callable
 from threading import current_thread, get_ident, local
-from typing import Any
+from typing import Any, TypeVar
 
 from dataplane_emitter import encode, trace
 from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
-from dataplane_emitter.envelope import Envelope, RoutePair
-from dataplane_emitter.level import Level
-from dataplane_emitter.limit import Limit
+from dataplane_emitter.envelope import Envelope, Route
+from dataplane_emitter.origin import Origin, Origins, Part, part
 from dataplane_emitter.queue import BoundedQueue
 from dataplane_emitter.redact import is_suspect
 from dataplane_emitter.rules import Rules
@@ -27,17 +26,22 @@ _MAX_DEPTH = 8
 _MAX_NAMES = 4_096
 _MAX_NAME_CHARACTERS = 256
 _SIMPLE = frozenset({bool, type(None), float})
+#: What fields are: plain; plain, but a text may hold a secret; to be looked at one by one.
+_PLAIN, _SUSPECT, _COMPLEX = range(3)
+Error = dict[str, str]
+_T = TypeVar("_T")
 
 
 class ThreadState:
-    """What a thread keeps: how deep in log calls it is, its `process.thread`, and whether it is the emitter's own."""
+    """What a thread keeps: how deep in log calls it is, its `process`, and whether it is the emitter's own."""
 
-    __slots__ = ("depth", "is_own", "process")
+    __slots__ = ("depth", "ident", "is_own", "process")
 
     def __init__(self) -> None:
+        self.ident = get_ident()
         self.depth = 0
         self.is_own = False
-        self.process: dict[str, Any] | None = None
+        self.process: Part | None = None
 
 
 class _PerThread(local):
@@ -51,7 +55,7 @@ class Intake:
     """Accepts documents from any thread but the emitter's own, whose log records never come back here."""
 
     def __init__(self, envelope: Envelope, rules: Rules, queue: BoundedQueue, max_event_bytes: int, pid: int) -> None:
-        self.rules = rules
+        self.origins = Origins(rules, envelope.redactor)
         self._envelope = envelope
         self._queue = queue
         self._max_event_bytes = max_event_bytes
@@ -63,12 +67,22 @@ class Intake:
         self.redactor = envelope.redactor
         self._looks_for_secrets = envelope.redactor.is_active and not envelope.redactor.examines_all
 
+    def follow(self, queue: BoundedQueue, pid: int) -> None:
+        """In a forked child, put what a call is in the middle of into the child's own queue."""
+        self._queue, self._pid = queue, pid
+        self._threads.state.process = None
+
     def disown_thread(self) -> None:
         """Accept nothing from the calling thread any more."""
         self._threads.state.is_own = True
 
-    def guard(self, accept: Callable[..., None], *arguments: Any) -> None:
-        """Call `accept`, so that nothing it does can hurt the application: no exception, no endless recursion."""
+    def guard(
+        self, accept: "Callable[[Intake, ThreadState, _T], None]", given: _T, remains: Callable[[_T], _T]
+    ) -> None:
+        """Have `accept` take what a log call gave, so that nothing it does can hurt the application.
+
+        That is: no exception, no endless recursion. What cannot be read as it is is read as what `remains` of it.
+        """
         state = self._threads.state
         if state.depth >= _MAX_DEPTH:
             self._queue.refuse("recursion")
@@ -77,66 +91,97 @@ class Intake:
             return
         state.depth += 1
         try:
-            accept(self, state, *arguments)
+            accept(self, state, given)
         except Exception:  # noqa: BLE001 - an application is never hurt
-            self._queue.refuse("internal_error")
+            try:
+                accept(self, state, remains(given))
+            except Exception:  # noqa: BLE001 - as above
+                self._queue.refuse("internal_error")
         finally:
             state.depth -= 1
 
-    def process(self, state: ThreadState) -> dict[str, Any]:
-        """Return `process.*` of the calling thread; shared, so not to be changed."""
-        known = state.process
-        if known is None:
-            known = state.process = self.process_of(get_ident(), current_thread().name)
-        return known
+    def process(self, state: ThreadState) -> Part:
+        """Return `process` of the calling thread."""
+        if state.process is None:
+            state.process = self.process_of(state.ident, current_thread().name)
+        return state.process
 
-    def process_of(self, thread_id: int | None, thread_name: str | None) -> dict[str, Any]:
-        """Return `process.*` of another thread."""
-        return {"pid": self._pid, "thread": {"id": thread_id, "name": encode.message_text(thread_name)}}
+    def process_of(self, thread_id: int | None, thread_name: str | None) -> Part:
+        """Return `process` of another thread."""
+        name = self.redactor.value("", encode.message_text(thread_name))
+        return part({"pid": self._pid, "thread": {"id": thread_id, "name": name}})
 
-    def ask(self, limit: Limit, logger: str | None, found: Level, message: str) -> int:
+    def ask(self, origin: Origin, message: str) -> int:
         """Return -1 for an event that its logger's limit holds back, else how many were since the last one."""
-        verdict = limit.admit(logger or "", found, message)
+        limit = origin.rule.limit
+        verdict = limit.admit(origin.logger or "", origin.level, message) if limit is not None else 0
         if isinstance(verdict, str):
             self._queue.refuse(verdict)
             return -1
         return verdict
 
     def accept(
-        self, rank: int, routes: RoutePair, document: dict[str, Any], fields: dict[str, Any], suppressed: int = 0
+        self,
+        origin: Origin,
+        at: str,
+        message: str,
+        process: Part,
+        fields: dict[str, Any],
+        error: Error | None = None,
+        suppressed: int = 0,
     ) -> None:
-        """Encode a document with a record's fields and queue it. Both belong to the intake from now on.
+        """Encode an event and queue it. `fields` are the record's own and belong to the intake from now on.
 
         `suppressed` is how many events like it were held back before it.
         """
         if self._dynamic:
             self._add_dynamic(fields)
-        if "opentelemetry.trace" in sys.modules and (span := trace.current()) is not None:
-            document["trace"], document["span"] = {"id": span[0]}, {"id": span[1]}
-        if self._direct and self._is_simple(fields):
-            route = routes.suspect if self._looks_for_secrets and _has_suspects(document, fields) else routes.direct
-            document.update(fields)
-            document["event"] = route.event
+        span = trace.current() if "opentelemetry.trace" in sys.modules else None
+        special = _special(error, span) if error or span else {}
+        found = self._judge(fields) if fields else _PLAIN
+        if found is not _COMPLEX and self._direct:
+            routes = origin.rule.routes
+            is_clean = found is _PLAIN and not error and not is_suspect(message)
+            route = routes.direct if is_clean or not self._looks_for_secrets else routes.suspect
+            if special:
+                fields.update(special)
+            body = b'{"@timestamp":"%b","message":%b%b,"log":%b,"process":%b,"event":%b}' % (
+                at.encode(),
+                encode.text_json(message),
+                b"," + encode.encode(fields)[1:-1] if fields else b"",
+                origin.log.json,
+                process.json,
+                encode.encode({**route.event, "suppressed": suppressed}) if suppressed else route.event_json,
+            )
         else:
-            route = routes.merged
-            document = self._envelope.merge(encode.plain(fields), document, route)
-        if suppressed:
-            document["event"] = {**document["event"], "suppressed": suppressed}
-        body = encode.encode(document)
+            route = origin.rule.routes.merged
+            shared = {"@timestamp": at, "message": message, "log": origin.log.value, "process": process.value}
+            body = self._merged(route, {**shared, **special}, fields, suppressed)
         if len(body) > self._max_event_bytes:
             body = shrink(self.redactor.body(body) if route.is_suspect else body, self._max_event_bytes)
-        self._queue.put(rank, route, body)
+        self._queue.put(origin.level.rank, route, body)
 
-    def _is_simple(self, fields: dict[str, Any]) -> bool:
-        """Tell whether every name is known to be plain and every value has a JSON form."""
+    def _merged(self, route: Route, document: dict[str, Any], fields: dict[str, Any], suppressed: int) -> bytes:
+        """Return the body of an event whose fields have to be looked at one by one."""
+        merged = self._envelope.merge(encode.plain(fields), document, route)
+        if suppressed:
+            merged["event"]["suppressed"] = suppressed
+        return encode.encode(merged)
+
+    def _judge(self, fields: dict[str, Any]) -> int:
+        """Tell whether every name is plain and every value has a JSON form, and whether a text may hold a secret."""
         names = self._names
+        found = _PLAIN
         for name, value in fields.items():
             kind = type(value)
-            if kind is not str and kind not in _SIMPLE and (kind is not int or not MIN_INTEGER <= value <= MAX_INTEGER):
-                return False
+            if kind is str:
+                if is_suspect(value):
+                    found = _SUSPECT
+            elif kind not in _SIMPLE and (kind is not int or not MIN_INTEGER <= value <= MAX_INTEGER):
+                return _COMPLEX
             if name not in names and not self._learn(name):
-                return False
-        return True
+                return _COMPLEX
+        return found
 
     def _learn(self, name: Any) -> bool:
         """Remember a name if it is plain: nobody else's, no dots, not blank, no secret's."""
@@ -158,9 +203,9 @@ class Intake:
                     fields[name] = f"<{type(error).__name__} while this field was asked for>"
 
 
-def _has_suspects(document: dict[str, Any], fields: dict[str, Any]) -> bool:
-    """Tell whether a text may hold a secret; the trace of an exception always may."""
-    for value in fields.values():  # a loop, because `any` of a generator takes twice as long
-        if type(value) is str and is_suspect(value):
-            return True
-    return "error" in document or is_suspect(document["message"])
+def _special(error: Error | None, span: tuple[str, str] | None) -> dict[str, Any]:
+    """Return what few events have: an exception, a span."""
+    special: dict[str, Any] = {"error": error} if error else {}
+    if span is not None:
+        special["trace"], special["span"] = {"id": span[0]}, {"id": span[1]}
+    return special

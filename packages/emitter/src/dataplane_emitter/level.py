@@ -47,14 +47,17 @@ _named |= {name.upper(): level for name, level in _named.items()}
 _numbered = {level.number: level for level in _KNOWN.values() if level.number % 10 == 0 and level.number <= 50}  # noqa: PLR2004
 #: Levels that an application invents are remembered up to this many, so that data used as a level costs no memory.
 _MAX_REMEMBERED = 1_000
+#: Characters of a level's name that are kept.
+_MAX_NAME = 64
 
 
 def from_name(name: str, number: int = 20) -> Level:
     """Return the level of that name; one that nobody knows keeps its name and ranks by `number`."""
     found = _named.get(name)
     if found is None:
-        found = _named.get(name.strip().lower()) or Level(name.strip().lower() or "info", _rank(number), number)
-        if len(_named) < _MAX_REMEMBERED:
+        known = name[:_MAX_NAME].strip().lower()
+        found = _named.get(known) or Level(known or "info", _rank(number), number)
+        if len(_named) < _MAX_REMEMBERED and len(name) <= _MAX_NAME:
             _named[name] = found
     return found
 

@@ -13,8 +13,10 @@ from dataplane_common import event
 _NS_PER_US = 1_000
 _US_PER_S = 1_000_000
 _FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-#: One tuple, replaced whole, so that threads never see a half of it.
-_second: tuple[int, str] = (-1, "")
+#: The years 1 to 9999: a clock beyond is a broken one, which costs no event.
+_FIRST_US, _LAST_US = -62_135_596_800 * _US_PER_S, 253_402_300_800 * _US_PER_S - 1
+#: The current second, in microseconds, and how it is written: one tuple, replaced whole for other threads.
+_second: tuple[int, str] = (-_US_PER_S, "")
 
 
 def now() -> str:
@@ -24,28 +26,32 @@ def now() -> str:
 
 def from_seconds(seconds: float) -> str:
     """Return a moment given in seconds since the epoch, as `logging.LogRecord.created` is."""
-    return from_microseconds(round(seconds * _US_PER_S))
+    begin, prefix = _second
+    rest = round(seconds * _US_PER_S) - begin
+    return f"{prefix}{rest:06d}Z" if 0 <= rest < _US_PER_S else from_microseconds(begin + rest)
 
 
 def from_microseconds(microseconds: int) -> str:
     """Return a moment given in microseconds since the epoch."""
     global _second  # noqa: PLW0603 - the cache
-    second, rest = divmod(microseconds, _US_PER_S)
-    known, prefix = _second
-    if known != second:
+    begin, prefix = _second
+    rest = microseconds - begin
+    if not 0 <= rest < _US_PER_S:
+        microseconds = max(_FIRST_US, min(_LAST_US, microseconds))
+        second, rest = divmod(microseconds, _US_PER_S)
         prefix = event.timestamp(second)[:20]
-        _second = (second, prefix)
+        _second = (second * _US_PER_S, prefix)
     return f"{prefix}{rest:06d}Z"
 
 
 def of_record(value: Any) -> str | None:
     """Return a record's own time as a moment, or None if it is none: ISO 8601, or seconds since the epoch."""
-    if type(value) is str:
-        return value if _FINISHED.fullmatch(value) else event.parse_timestamp(value)
-    if type(value) in (int, float):
-        try:
-            return from_seconds(value)
-        except (ValueError, OverflowError, OSError):
-            return None
-    isoformat = getattr(value, "isoformat", None)
-    return event.parse_timestamp(isoformat()) if callable(isoformat) else None
+    try:
+        if type(value) is str:
+            return value if _FINISHED.fullmatch(value) else event.parse_timestamp(value)
+        if type(value) in (int, float):
+            return from_seconds(value) if _FIRST_US <= value * _US_PER_S <= _LAST_US else None
+        isoformat = getattr(value, "isoformat", None)
+        return event.parse_timestamp(isoformat()) if callable(isoformat) else None
+    except Exception:  # noqa: BLE001 - no time of this calendar, or the value's own code
+        return None

@@ -15,7 +15,7 @@ from dataplane_common.ledger import SourceAccount
 from dataplane_emitter import encode, level, moment
 from dataplane_emitter.account import Account
 from dataplane_emitter.envelope import Envelope
-from dataplane_emitter.frames import Framer
+from dataplane_emitter.frames import Framer, lines
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.notice import Notices, say_nothing, write_line
 from dataplane_emitter.publish import Delivery
@@ -76,11 +76,12 @@ class Pipeline:
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """Take the oldest events out of the queue, with their secrets masked."""
+        entries = self.queue.take(max_events, max_bytes)
         redact = self.envelope.redactor.body
-        return [
-            (number, route, redact(body) if route.is_suspect else body)
-            for number, route, body in self.queue.take(max_events, max_bytes)
-        ]
+        for entry in entries:
+            if entry.route.is_suspect:
+                entry.body = redact(entry.body, entry.route.texts_end)
+        return entries
 
     def tell_suppressed(self) -> None:
         """Queue an event for each kind of events that was held back and of which none has passed since."""
@@ -120,6 +121,5 @@ class Pipeline:
         """Take everything out of the queue as (subject, finished line), for tests without a bus."""
         entries = self.take(len(self.queue), self.config.queue.max_bytes)
         first = self.account.next_sequences(len(entries))
-        source = self.account.source.encode()
-        numbered = enumerate(entries, first)
-        return [(route.subject, route.line(source, sequence, body)) for sequence, (_, route, body) in numbered]
+        finished = lines(self.account.source, first, entries)
+        return [(entry.route.subject, line) for entry, line in zip(entries, finished, strict=True)]

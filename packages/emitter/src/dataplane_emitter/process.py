@@ -53,10 +53,13 @@ def set_on_new(callback: OnNew | None) -> OnNew | None:
 
 
 def close_at_end_of_child() -> None:
-    """Have emitters closed at the end of a child of `multiprocessing` or `billiard` (Celery's).
+    """Have emitters closed at the end of a child of `multiprocessing`, `billiard`, or Celery's pool.
 
-    Such a child runs no `atexit` functions.
+    Such a child runs no `atexit` functions, and Celery's runs no finalizers either: it has a signal.
     """
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_close_all_of_worker)
     for package in ("multiprocessing", "billiard"):
         process, util = sys.modules.get(f"{package}.process"), sys.modules.get(f"{package}.util")
         if process is None or util is None:
@@ -69,6 +72,11 @@ def close_all() -> None:
     """Close every emitter, each within its own deadline."""
     for emitter in list(_open):
         emitter.close()
+
+
+def _close_all_of_worker(**_: object) -> None:
+    """Close every emitter, as a receiver of Celery's signal."""
+    close_all()
 
 
 def _after_fork() -> None:

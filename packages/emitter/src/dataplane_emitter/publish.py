@@ -13,6 +13,7 @@ from typing import Protocol
 from dataplane_common.bus import Connection, PubAck, Publisher
 from dataplane_common.errors import Permanent, TooLarge, Transient
 from dataplane_common.frame import Frame
+from dataplane_common.lifecycle import cancel
 from dataplane_emitter.account import Account
 from dataplane_emitter.frames import Framer
 
@@ -20,6 +21,8 @@ from dataplane_emitter.frames import Framer
 _DENIED_FOR_S = 60.0
 #: How long the server may take to answer the ping that confirms fire-and-forget messages.
 _CONFIRM_TIMEOUT_S = 5.0
+#: How often it is looked whether the session is still there that shall answer.
+_LOOK_S = 0.1
 _DENIAL = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
@@ -205,13 +208,11 @@ class CoreDelivery:
             self._lose()
             return
         count = self._unconfirmed
-        try:
-            await self._connection.flush(_CONFIRM_TIMEOUT_S)
-        except Transient:
-            self._lose()
-        else:
+        if await self._has_read_all():
             self._unconfirmed -= count
             self._account.acknowledge(count)
+        else:
+            self._lose()
 
     async def tell(self, subject: str, payload: bytes, *, wait: bool = False) -> None:
         """See `Delivery`."""
@@ -228,6 +229,16 @@ class CoreDelivery:
 
     async def close(self) -> None:
         """See `Delivery`."""
+
+    async def _has_read_all(self) -> bool:
+        """Ask the server whether it has read everything; a session that ends meanwhile never answers."""
+        asking = asyncio.create_task(self._connection.flush(_CONFIRM_TIMEOUT_S))
+        try:
+            while self._connection.is_connected and not asking.done():
+                await asyncio.wait([asking], timeout=_LOOK_S)
+            return asking.done() and asking.exception() is None
+        finally:
+            await cancel(asking)
 
     def _lose(self) -> None:
         if self._unconfirmed:

@@ -9,13 +9,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
+
+import msgspec
 
 from dataplane_emitter.envelope import Route
 from dataplane_emitter.level import RANKS
 from dataplane_emitter.settings import QueueConfig
-
-Entry = tuple[int, Route, bytes]
 
 #: In a flood, every 64th event lets the reader run: else Python gives it the interpreter only every 5 ms, and it falls
 #: behind.
@@ -24,6 +25,17 @@ _FLOOD_MASK = 63
 _YIELD_S = 0.00005
 #: It is a flood when this part of the queue is full.
 _FLOOD_SHARE = 8
+
+
+class Entry(msgspec.Struct, gc=False):
+    """An event that waits: the how many-th it is, where it goes, its body.
+
+    The application's garbage collector does not see it, so that a full queue costs no collection anything.
+    """
+
+    number: int
+    route: Route
+    body: bytes
 
 
 class QueueCounts(NamedTuple):
@@ -77,13 +89,14 @@ class BoundedQueue:
         size = len(body) + route.cost_bytes
         with self._lock:
             self._accepted = number = self._accepted + 1
-            if (
-                self._events >= self._max_events or self._bytes + size > self._max_bytes or self._closed
-            ) and not self._has_room(rank, size):
-                return
-            self._events += 1
-            self._bytes += size
-            self._ranks[rank].append((number, route, body))
+            events, total = self._events + 1, self._bytes + size
+            if events > self._max_events or total > self._max_bytes or self._closed:
+                if not self._has_room(rank, size):
+                    return
+                events, total = self._events + 1, self._bytes + size
+            self._events = events
+            self._bytes = total
+            self._ranks[rank].append(Entry(number, route, body))
         if number & _FLOOD_MASK == 0 and self.is_reader_busy and self._events > self._flood_from:
             time.sleep(_YIELD_S)
 
@@ -112,13 +125,16 @@ class BoundedQueue:
         taken: list[Entry] = []
         size = 0
         with self._lock:
-            while len(taken) < max_events and (rank := self._oldest_rank()) is not None:
-                _, route, body = rank[0]
-                cost = len(body) + route.cost_bytes
-                if taken and size + cost > max_bytes:
-                    break
-                taken.append(rank.popleft())
-                size += cost
+            while max_events and (found := self._oldest_run()) is not None:
+                waiting, end = found
+                while max_events and waiting and (entry := waiting[0]).number < end:
+                    cost = len(entry.body) + entry.route.cost_bytes
+                    if taken and size + cost > max_bytes:
+                        max_events = 0
+                        break
+                    taken.append(waiting.popleft())
+                    size += cost
+                    max_events -= 1
             self._events -= len(taken)
             self._bytes -= size
             self._taken += len(taken)
@@ -127,8 +143,8 @@ class BoundedQueue:
     def oldest(self) -> int | None:
         """Return the number of the oldest event that waits, or None."""
         with self._lock:
-            rank = self._oldest_rank()
-            return rank[0][0] if rank else None
+            found = self._oldest_run()
+            return found[0][0].number if found else None
 
     def close(self) -> None:
         """Refuse everything from now on, with the reason `closed`; what waits stays to be taken."""
@@ -149,12 +165,20 @@ class BoundedQueue:
         with self._lock:
             return QueueCounts(self._accepted, self._taken, self._events, self._bytes, dict(self.dropped))
 
-    def _oldest_rank(self) -> "deque[Entry] | None":
-        oldest = None
-        for rank in self._ranks:
-            if rank and (oldest is None or rank[0][0] < oldest[0][0]):
-                oldest = rank
-        return oldest
+    def _oldest_run(self) -> "tuple[deque[Entry], float] | None":
+        """Return the rank with the oldest event, and the number of the oldest one of any other rank.
+
+        Up to that number its events are the oldest of all.
+        """
+        oldest, number, end = None, inf, inf
+        for waiting in self._ranks:
+            if waiting:
+                first = waiting[0].number
+                if first < number:
+                    oldest, number, end = waiting, first, number
+                elif first < end:
+                    end = first
+        return None if oldest is None else (oldest, end)
 
     def _has_room(self, rank: int, size: int) -> bool:
         """Drop what the policy says until `size` fits; count the new event itself if it does not."""
@@ -165,9 +189,9 @@ class BoundedQueue:
             victim = self._make_room(self, rank)
             if victim is None:
                 break
-            _, route, body = victim.popleft()
+            entry = victim.popleft()
             self._events -= 1
-            self._bytes -= len(body) + route.cost_bytes
+            self._bytes -= len(entry.body) + entry.route.cost_bytes
             self.dropped["queue_full"] += 1
         else:
             if size <= self._max_bytes:
@@ -181,7 +205,8 @@ class BoundedQueue:
 
     def _any(self, _rank: int) -> "deque[Entry] | None":
         """The oldest event goes first."""
-        return self._oldest_rank()
+        found = self._oldest_run()
+        return found[0] if found else None
 
     def _none(self, _rank: int) -> "deque[Entry] | None":
         """The new event goes."""

@@ -47,13 +47,15 @@ class Redactor:
         """Tell whether what has this name is masked."""
         return self._key is not None and self._key.search(name) is not None and name.lower() not in self._kept
 
-    def body(self, body: bytes) -> bytes:
+    def body(self, body: bytes, texts_end: bytes = b"") -> bytes:
         """Return a JSON object with its secrets masked; the same bytes where there is nothing to mask.
 
-        Most events are passed by a search for a few words; only those with one of them are taken apart.
+        Most events are passed by a search for a few words; only those with one of them are taken apart. If given,
+        `texts_end` is where the search may end.
         """
         if not self.examines_all:
-            lowered = body.lower()
+            searched = body.partition(texts_end)[0] if texts_end else body
+            lowered = searched.decode("latin-1").lower()  # `in` is three times as fast in a text as in bytes
             for word in self._words:
                 if word in lowered:
                     break
@@ -125,7 +127,7 @@ class Redactor:
                 return self._text(value)
             if self._patterns and isinstance(value, int | float) and not isinstance(value, bool):
                 return None if any(pattern.search(str(value)) for pattern in self._patterns) else value
-        except Exception:  # noqa: BLE001 - the application's own code; fails closed
+        except BaseException:  # noqa: BLE001 - the application's own code, on our thread; fails closed
             return self._mask
         return value
 

@@ -68,11 +68,10 @@ def key_in_text(keys: Sequence[str]) -> "re.Pattern[str] | None":
     return re.compile(rf"(?:{'|'.join(_spelt(keys))}){_BETWEEN}{_VALUE}", re.IGNORECASE | re.VERBOSE)
 
 
-def words(keys: Sequence[str], more: Sequence[str]) -> tuple[bytes, ...]:
+def words(keys: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     """Return what a document must contain, lower-cased, to have anything to mask: each key's last part, and `more`."""
     wanted = sorted({*(key.lower().strip("_").rpartition("_")[2] for key in keys), *more}, key=len)
-    least = [word for number, word in enumerate(wanted) if not any(shorter in word for shorter in wanted[:number])]
-    return tuple(word.encode() for word in least)
+    return tuple(word for number, word in enumerate(wanted) if not any(shorter in word for shorter in wanted[:number]))
 
 
 def _spelt(keys: Sequence[str]) -> list[str]:

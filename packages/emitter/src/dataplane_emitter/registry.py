@@ -80,6 +80,7 @@ class Registry:
 
     def family(self, name: str, kind: str, unit: str, make: Callable[[Labels], _SeriesT]) -> Family[_SeriesT]:
         """Return the one family of that name and type, made at its first use."""
+        name, unit = encode.message_text(name)[:_MAX_LABEL], encode.message_text(unit)[:_MAX_LABEL]
         with self._lock:
             known = self._families.get((kind, name))
             if known is None:
@@ -137,9 +138,13 @@ class Registry:
 
 
 def clean(labels: Mapping[str, Any]) -> dict[str, str]:
-    """Return labels as keywords: texts of bounded length under names without dots."""
-    return {_name(name): encode.message_text(value)[:_MAX_LABEL] for name, value in labels.items()}
+    """Return labels as keywords: texts of bounded length under names without dots; what is no mapping has none."""
+    try:
+        items = list(labels.items())
+    except Exception:  # noqa: BLE001 - the application's mistake, or its own code
+        return {}
+    return {_name(name): encode.message_text(value)[:_MAX_LABEL] for name, value in items}
 
 
 def _name(name: Any) -> str:
-    return encode.message_text(name).replace(".", "_").strip() or "_"
+    return encode.message_text(name)[:_MAX_LABEL].replace(".", "_").strip() or "_"

@@ -16,6 +16,16 @@ Values = dict[str, Any]
 OnUse = Callable[[], None]
 
 
+def finite(value: Any) -> float | None:
+    """Return a number that can be added up, or None for what is no finite number."""
+    try:
+        if type(value) is not int and type(value) is not float:
+            value = type(value).__float__(value)  # a text is no number, though `float` reads it
+        return value if isfinite(value) else None
+    except Exception:  # noqa: BLE001 - the value's own code
+        return None
+
+
 class _Series:
     """Labels and a lock; `on_use` is called at the first use after a fork."""
 
@@ -50,13 +60,11 @@ class CounterSeries(_Series):
 
     def add(self, amount: float = 1) -> None:
         """Add `amount`; what is no finite number is ignored."""
-        try:
-            if not isfinite(amount):
-                return
-        except (TypeError, ValueError, OverflowError):
+        number = finite(amount)
+        if number is None:
             return
         with self._lock:
-            self._value += amount
+            self._value += number
         if self._on_use is not None:
             self._wake()
 
@@ -81,21 +89,20 @@ class GaugeSeries(_Series):
 
     def put(self, value: float) -> None:
         """Set the value; what is no finite number is ignored."""
-        try:
-            if isfinite(value):
-                self._value = value
-        except (TypeError, ValueError, OverflowError):
+        number = finite(value)
+        if number is None:
             return
+        self._value = number
         if self._on_use is not None:
             self._wake()
 
     def add(self, amount: float = 1) -> None:
         """Change the value by `amount`, from zero if there is none."""
+        number = finite(amount)
+        if number is None:
+            return
         with self._lock:
-            try:
-                self.put((self._value or 0) + amount)
-            except (TypeError, OverflowError):
-                return
+            self.put((self._value or 0) + number)
 
     def take(self) -> Values | None:
         """Return the point's values, or None if there is no value yet."""
@@ -124,11 +131,10 @@ class HistogramSeries(_Series):
 
     def observe(self, value: float) -> None:
         """Count a value; what is no finite number is ignored."""
-        try:
-            if not isfinite(value):
-                return
-        except (TypeError, ValueError, OverflowError):
+        number = finite(value)
+        if number is None:
             return
+        value = number
         key = buckets.KEYS[buckets.index_of(value)]
         span = trace.current() if value > self._max else None
         with self._lock:

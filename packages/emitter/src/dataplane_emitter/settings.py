@@ -89,6 +89,10 @@ class EmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `datasets` and `levels` go by logger name, the longest prefix wins. `fields` are put on every event; one that is
     callable is called for each. `labels` are put on every metric. `exit_timeout_s` bounds the flush at exit.
     `stderr` says whether trouble is told there.
+
+    >>> from dataplane_emitter.settings import load
+    >>> load(service="check-out", queue={"max_events": 1000}).queue
+    QueueConfig(max_events=1000, max_bytes=67108864, overflow='drop_lowest')
     """
 
     service: str

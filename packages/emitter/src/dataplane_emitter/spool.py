@@ -24,7 +24,10 @@ _REFUSED_PAUSE_S = 10.0
 
 
 class Spool:
-    """The spool as one process sees it. Belongs to the emitter's own thread; raises nothing."""
+    """The spool as one process sees it. Belongs to the emitter's own thread; raises nothing.
+
+    `is_drained` says that all that ended processes had left at the start has been sent, or stays for a reason.
+    """
 
     def __init__(self, config: SpoolConfig, source: str, report: Callable[[str], None]) -> None:
         self._max_bytes = config.max_bytes
@@ -35,6 +38,7 @@ class Spool:
         self._segment: int | None = None
         self._segment_bytes = 0
         self._refused_until = 0.0
+        self.is_drained = False
 
     @property
     def is_open(self) -> bool:
@@ -57,6 +61,8 @@ class Spool:
             home.save(account)
             self._append(home, data)
         except OSError as error:
+            if not self._own_folder.exists():  # somebody has emptied the spool: begin anew
+                self.close()
             return self._refuse(f"the spool {self._folder} cannot be written: {error.strerror or error}")
         return True
 

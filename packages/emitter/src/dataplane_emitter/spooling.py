@@ -94,11 +94,11 @@ class Spooling:
         draining: asyncio.Task[None] | None = None
         try:
             while True:
-                await asyncio.sleep(_TICK_S)
                 if not self._is_patient(connected=is_connected()):
                     self.store(max_message_bytes())
                 elif is_connected() and (draining is None or draining.done()):
                     draining = asyncio.create_task(self._drain())
+                await asyncio.sleep(_TICK_S)
         finally:
             if draining is not None:
                 await cancel(draining)
@@ -164,6 +164,8 @@ class Spooling:
         own = self._spool.own()
         if own is not None:
             await self._drain_home(own, self._pipeline.account)
+        elif self._pipeline.account.spooled:  # not where we have put it, or not as we have: nobody can send it
+            self._pipeline.account.drop_spooled("spool_damaged", self._pipeline.account.spooled)
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_S
             for home in self._spool.left():
@@ -171,6 +173,7 @@ class Spooling:
                     await self._drain_left(home)
                 finally:
                     home.leave()
+        self._spool.is_drained = True
 
     async def _drain_home(self, home: Home, account: "Account | LeftAccount") -> bool:
         """Send the segments of a folder, one after the other; return whether all of them are gone."""

@@ -14,6 +14,14 @@ class Stats:
     `in_flight` are those accepted and not settled yet, of which `queued` still wait in the queue and take
     `queued_bytes`; `spooled` are on disk. `series_refused` are look-ups that ended in an overflow series.
     `last_problem` is one line.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     captured.emitter.processor()(None, "info", {"event": "x"})["event"]
+    ...     stats = captured.emitter.stats()
+    ...     stats.accepted, stats.acknowledged, stats.in_flight, stats.queued, dict(stats.dropped)
+    'x'
+    (1, 0, 1, 1, {})
     """
 
     source: str

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from dataplane_emitter.metrics import Instrument
-from dataplane_emitter.registry import Family
+from dataplane_emitter.registry import Family, clean
 from dataplane_emitter.series import HistogramSeries
 
 _P = ParamSpec("_P")
@@ -26,11 +26,24 @@ _running: ContextVar[tuple[tuple[int, float], ...]] = ContextVar("dataplane_emit
 
 
 class Timer(Instrument[HistogramSeries]):
-    """Times blocks (`with timer:`, `async with timer:`) and functions (`@timer`), in seconds."""
+    """Times blocks (`with timer:`, `async with timer:`) and functions (`@timer`), in seconds.
+
+    >>> from dataplane_emitter.testing import capture_events
+    >>> with capture_events() as captured:
+    ...     with captured.emitter.timer("payment"):
+    ...         pass
+    ...     @captured.emitter.timer("quote")
+    ...     def quote() -> float:
+    ...         return 59.9
+    ...     quote()
+    ...     captured.total("payment", {"had_error": "false"}), captured.total("quote")
+    59.9
+    (1, 1)
+    """
 
     def __init__(self, family: Family[HistogramSeries], labels: Mapping[str, Any] | None = None) -> None:
         super().__init__(family, labels)
-        given = dict(labels or {})
+        given = clean(labels) if labels is not None else {}
         self._succeeded = Instrument(family, {**given, HAD_ERROR: "false"})
         self._failed = Instrument(family, {**given, HAD_ERROR: "true"})
 

@@ -19,9 +19,9 @@ def from_exc_info(exc_info: Any) -> dict[str, str] | None:
     """Return `error.*` for True (the exception being handled), an exception, or an `exc_info` triple; else None."""
     if exc_info is True:
         return from_exception(sys.exc_info()[1])
-    if isinstance(exc_info, tuple) and len(exc_info) > 1:
+    if type(exc_info) is tuple and len(exc_info) > 1:
         exc_info = exc_info[1]
-    return from_exception(exc_info) if isinstance(exc_info, BaseException) else None
+    return from_exception(exc_info) if issubclass(type(exc_info), BaseException) else None
 
 
 def from_exception(error: BaseException | None) -> dict[str, str] | None:

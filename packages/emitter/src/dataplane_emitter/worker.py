@@ -89,7 +89,10 @@ class Worker:
     def close(self, timeout_s: float) -> None:
         """Deliver what there is within `timeout_s`, and end the thread; what is left is counted as dropped."""
         self._deadline = time.monotonic() + timeout_s
-        if self._is_own_thread or self._thread.ident is None:
+        if self._is_own_thread:
+            self._closing.set()
+            return
+        if self._thread.ident is None:
             return
         if self._started.wait(timeout_s) and self._loop is not None:
             with contextlib.suppress(RuntimeError):
@@ -106,7 +109,7 @@ class Worker:
             try:
                 with asyncio.Runner(loop_factory=lambda: Loop(self._pipeline.queue)) as runner:
                     runner.run(self._run())
-            except Exception as error:  # noqa: BLE001 - the supervisor of everything below
+            except BaseException as error:  # noqa: BLE001 - the supervisor of everything below
                 self._pipeline.notices.report(f"the emitter starts anew after {type(error).__name__}: {error}")
                 self._pipeline.account.abandon("internal_error")
             finally:

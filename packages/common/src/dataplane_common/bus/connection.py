@@ -30,6 +30,8 @@ _DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024
 _MAX_OUTSTANDING_PINGS = 2
 #: How often a session is looked at for an end that its callback could not tell.
 _WATCH_INTERVAL_S = 0.5
+#: How often a flush looks whether the client has written what it holds; it does in the next turn of the loop.
+_WRITTEN_POLL_S = 0.0005
 #: What is flushed when the connection is closed may take this long.
 _CLOSE_TIMEOUT_S = 2.0
 _BACKOFF = Backoff(initial_s=0.2, max_s=5.0)
@@ -180,7 +182,11 @@ class Connection:
         if client is None:
             raise Transient(f"not connected to NATS: {self._last_error}")
         try:
-            await client.flush(timeout=timeout_s)  # type: ignore[arg-type]  # a float works
+            async with asyncio.timeout(timeout_s):
+                # its ping would overtake what it holds, and of that only the client knows
+                while client.is_connected and client.pending_data_size:  # noqa: ASYNC110
+                    await asyncio.sleep(_WRITTEN_POLL_S)
+                await client.flush(timeout=timeout_s)  # type: ignore[arg-type]  # a float works
         except (TimeoutError, nats.errors.Error, OSError) as error:
             self._ended.set()
             raise Transient(f"the server did not answer a ping within {timeout_s:g} s") from error
