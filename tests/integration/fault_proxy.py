@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.path.startswith("/_bulk"):
             self._pass_on(body)
-            self.owner.look_ups += self.path.startswith("/_resolve")
+            self.owner.look_ups += "creation_date" in self.path
             return
         fault = self.owner.plan()
         self.owner.begin(fault)
