@@ -1,7 +1,7 @@
 """An Elasticsearch that asks for passwords and takes small requests only: what a careful operator runs.
 
 Its users are files (the file realm), so a test changes a password or a right by writing a file. Whoever brings no
-credentials may do everything: that is the test itself.
+credentials may ask for the cluster's health only, and `tester` may do everything.
 """
 
 import base64
@@ -12,13 +12,15 @@ from dataplane.download import elasticsearch_home, unseen
 from dataplane_common.local import ElasticsearchServer
 
 USER = "sink"
+TESTER = "tester"
+TESTERS_PASSWORD = "test"
 #: What the README says that the sink needs.
 RIGHTS = ("create_doc", "auto_configure", "read", "view_index_metadata")
 MAX_REQUEST_BYTES = 1_000_000
 _SETTINGS = {
     "xpack.security.enabled": True,
-    "xpack.security.authc.anonymous.username": "tester",
-    "xpack.security.authc.anonymous.roles": "tester",
+    "xpack.security.authc.anonymous.username": "anybody",
+    "xpack.security.authc.anonymous.roles": "anybody",
     "resource.reload.interval.high": "200ms",
     "http.max_content_length": f"{MAX_REQUEST_BYTES}b",
 }
@@ -33,21 +35,21 @@ class GuardedElasticsearch(ElasticsearchServer):
     def prepare(self, ports):
         """Write the users beside the configuration."""
         launch = super().prepare(ports)
-        self._write("users_roles", f"sink:{USER}\n")
+        self._write("users_roles", f"sink:{USER}\ntester:{TESTER}\n")
         self.set_password("first")
         self.set_rights(*RIGHTS)
         return launch
 
     def set_password(self, password: str) -> None:
         """Give the user a password."""
-        digest = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()  # noqa: S324 - a test's
-        self._write("users", f"{USER}:{{SHA}}{digest}\n")
+        self._write("users", f"{USER}:{_hashed(password)}\n{TESTER}:{_hashed(TESTERS_PASSWORD)}\n")
 
     def set_rights(self, *rights: str) -> None:
         """Give the user these rights on data streams."""
         self._write(
             "roles.yml",
             "tester:\n  cluster: [all]\n  indices:\n    - names: ['*']\n      privileges: [all]\n"
+            "anybody:\n  cluster: [monitor]\n"
             f"sink:\n  cluster: [monitor]\n  indices:\n    - names: ['*']\n      privileges: [{', '.join(rights)}]\n",
         )
 
@@ -55,3 +57,8 @@ class GuardedElasticsearch(ElasticsearchServer):
         file = self.node_folder / "config" / name
         file.write_text(text)
         file.chmod(0o644)
+
+
+def _hashed(password: str) -> str:
+    digest = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()  # noqa: S324 - a test's
+    return f"{{SHA}}{digest}"

@@ -67,7 +67,7 @@ def test_one_of_two_hosts_may_die_and_come_back(plane):
         with leaving:
             point_at(plane, leaving.url, staying.url)
             sink = plane.start_sink()
-            wait_until(lambda: publish(plane, PER_FRAME) or leaving.met.total() and staying.met.total(), plane)
+            wait_until(lambda: publish(plane, PER_FRAME) or (leaving.met.total() and staying.met.total()), plane)
         before = staying.met.total()
         publish(plane, total)
         wait_until(lambda: staying.met.total() > before, plane)
@@ -85,7 +85,9 @@ def settled(plane) -> bool:
     """Tell whether nothing waits any more."""
     import json  # noqa: PLC0415
 
-    told = json.loads(plane.command("elastinats", "status", "--json", "--config", str(plane.folder / "elastinats.toml")))
+    told = json.loads(
+        plane.command("elastinats", "status", "--json", "--config", str(plane.folder / "elastinats.toml"))
+    )
     return all(feed["waiting"] == feed["in_flight"] == 0 for feed in told["feeds"])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from guarded import MAX_REQUEST_BYTES, RIGHTS, USER, GuardedElasticsearch
+from guarded import MAX_REQUEST_BYTES, RIGHTS, TESTER, TESTERS_PASSWORD, USER, GuardedElasticsearch
 from plane import Plane
 from test_sink_faults import PER_FRAME, assert_each_once, publish, wait_until
 from test_sink_outcomes import frame, letters
@@ -27,23 +27,34 @@ def guarded(tmp_path_factory) -> Iterator[GuardedElasticsearch]:
 
 
 @pytest.fixture
-def plane(tmp_path: Path, nats_url: str, guarded: GuardedElasticsearch) -> Iterator[Plane]:
-    """A plane whose sink signs its requests with the password in a file."""
+def plane(tmp_path: Path, nats_url: str, guarded: GuardedElasticsearch, monkeypatch) -> Iterator[Plane]:
+    """A plane set up by the tester, whose sink signs its requests with the password in a file."""
     guarded.set_password("first")
     guarded.set_rights(*RIGHTS)
+    urllib.request.install_opener(signed(guarded.url, TESTER, TESTERS_PASSWORD))
+    (tmp_path / "testers").write_text(TESTERS_PASSWORD)
+    monkeypatch.setenv("DATAPLANE_ELASTICSEARCH__USERNAME", TESTER)
+    monkeypatch.setenv("DATAPLANE_ELASTICSEARCH__PASSWORD_FILE", str(tmp_path / "testers"))
     with Plane(tmp_path, nats_url, guarded.url, f"t_{secrets.token_hex(6)}") as made:
+        monkeypatch.undo()
         file = made.folder / "elastinats.toml"
-        signed = f'[elasticsearch]\nsetup = false\nusername = "{USER}"\npassword_file = "{tmp_path}/password"'
-        file.write_text(file.read_text().replace("[elasticsearch]", signed))
+        own = f'[elasticsearch]\nsetup = false\nusername = "{USER}"\npassword_file = "{tmp_path}/password"'
+        file.write_text(file.read_text().replace("[elasticsearch]", own))
         (tmp_path / "password").write_text("first")
         yield made
+    urllib.request.install_opener(urllib.request.build_opener())
+
+
+def signed(url: str, user: str, password: str, *more) -> urllib.request.OpenerDirector:
+    """Return what asks a server as a user."""
+    manager = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    manager.add_password(None, url, user, password, is_authenticated=True)
+    return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager), *more)
 
 
 def status_of(plane: Plane, password: str, path: str = "/_cluster/health", body: bytes | None = None) -> int:
     """Return what the server answers to the sink's user."""
-    manager = urllib.request.HTTPPasswordMgrWithPriorAuth()
-    manager.add_password(None, plane.elasticsearch_url, USER, password, is_authenticated=True)
-    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager), _Quiet())
+    opener = signed(plane.elasticsearch_url, USER, password, _Quiet())
     request = urllib.request.Request(plane.elasticsearch_url + path, body, {"Content-Type": "application/json"})
     with opener.open(request, timeout=10) as answer:
         return int(answer.status)
@@ -86,8 +97,8 @@ def test_a_right_that_is_taken_away_is_waited_for(plane, guarded):
     publish(plane, PER_FRAME)
     plane.wait_for_count(PER_FRAME)
     guarded.set_rights("read", "view_index_metadata")
-    search = f"/logs-{plane.dataset}-test/_doc?op_type=create"
-    wait_until(lambda: status_of(plane, "first", search, b"{}") == 403, plane)
+    action = b'{"create":{"_index":"logs-%b-test"}}\n{}\n' % plane.dataset.encode()
+    wait_until(lambda: status_of(plane, "first", "/_bulk", action) == 403, plane)
     publish_messages(plane.nats_url, [frame(plane.dataset, {"message": "after"}, source=event.new_source())])
     wait_until(lambda: "security_exception" in plane.outputs(), plane)
     guarded.set_rights(*RIGHTS)
