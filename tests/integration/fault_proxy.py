@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 #: What `Fault.ITEMS_429` refuses: each item whose number divides by this.
 REFUSED_EVERY = 3
 _UPSTREAM_TIMEOUT_S = 60.0
+_HEADERS = [("Content-Type", "application/json"), ("X-elastic-product", "Elasticsearch")]
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "accept-encoding", "host"})
 
 
@@ -35,6 +36,7 @@ class Fault(StrEnum):
     CUT = "cut"  # all is applied, half of the answer arrives
     SILENT = "silent"  # all is applied, no answer arrives until the client goes away
     SLOW = "slow"  # all is applied, the answer is late
+    LATE = "late"  # the request arrives after the client has given up, or when the test lets it go
     BUSY = "busy"  # 429 for the whole request
     DOWN = "down"  # 503 for the whole request
     ITEMS_429 = "items_429"  # some items are refused, the rest is applied
@@ -83,10 +85,15 @@ def _locked(planned: Iterator[Fault]) -> Plan:
 class FaultProxy:
     """Listens on a free port of the loopback interface; `plan` may be changed at any time."""
 
-    def __init__(self, upstream: str, plan: Plan = no_faults, *, slow_s: float = 0.5) -> None:
+    def __init__(
+        self, upstream: str, plan: Plan = no_faults, *, slow_s: float = 0.5, late_s: float = 3.0, port: int = 0
+    ) -> None:
         self.upstream = urlsplit(upstream)
         self.plan = plan
         self.slow_s = slow_s
+        self.late_s = late_s
+        self.late: list[threading.Event] = []
+        self.connections: set[socket.socket] = set()
         self.met: Counter[Fault] = Counter()
         self.look_ups = 0
         self.running = 0
@@ -98,10 +105,11 @@ class FaultProxy:
         class Handler(_Handler):
             owner = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients go away, that is the test
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -113,6 +121,9 @@ class FaultProxy:
         self._closed.set()
         self._server.shutdown()
         self._server.socket.close()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def begin(self, fault: Fault) -> None:
         """Count a bulk request that arrives."""
@@ -126,6 +137,12 @@ class FaultProxy:
         with self._lock:
             self.running -= 1
 
+    def hold(self) -> None:
+        """Keep a late request back; `late[n].set()` lets number n go on."""
+        go_on = threading.Event()
+        self.late.append(go_on)
+        go_on.wait(self.late_s)
+
     def wait(self, seconds: float) -> None:
         """Let time pass, up to the end of the proxy."""
         self._closed.wait(seconds)
@@ -137,12 +154,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     owner: FaultProxy
 
+    def setup(self) -> None:
+        """Remember the connection, which ends with the proxy."""
+        super().setup()
+        self.owner.connections.add(self.connection)
+
     def do_ANY(self) -> None:
         """Pass a request on, or do to it what the plan says."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.path.startswith("/_bulk"):
             self._pass_on(body)
-            self.owner.look_ups += self.path.startswith("/_resolve")
+            self.owner.look_ups += "creation_date" in self.path
             return
         fault = self.owner.plan()
         self.owner.begin(fault)
@@ -166,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
             case Fault.ITEMS_429:
                 self._refuse_some(body)
+            case Fault.LATE:
+                self.owner.hold()
+                self._spoil(fault, self._ask(body))
             case _:
                 self._spoil(fault, self._ask(body))
 
@@ -229,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: Answer, *, cut: bool = False) -> None:
         self.send_response_only(answer.status)
-        for name, value in answer.headers or [("Content-Type", "application/json"), *_PRODUCT]:
+        for name, value in answer.headers or _HEADERS:
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
@@ -258,11 +283,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         """Flush what a fault has not closed already."""
+        self.owner.connections.discard(self.connection)
         with suppress(OSError, ValueError):
             super().finish()
-
-
-_PRODUCT = [("X-elastic-product", "Elasticsearch")]
 
 
 def _refusal(status: int, kind: str) -> Answer:

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastinats.classify import Item, RequestVerdict, Verdict, explain, is_ambiguous, request_verdict, verdict
-from elastinats.index import read_items
+from elastinats.answer import read_beyond, read_items
+from elastinats.classify import (
+    Item,
+    RequestVerdict,
+    Verdict,
+    conflicting_field,
+    explain,
+    is_ambiguous,
+    request_verdict,
+    verdict,
+)
 
 CONFLICT = {"type": "version_conflict_engine_exception", "index": ".ds-logs-x-y-000001"}
 
@@ -89,6 +98,21 @@ def test_an_error_is_told_with_its_causes():
     assert explain(error) == "a: x y; caused by b: z"
 
 
+@pytest.mark.parametrize(
+    ("reason", "field"),
+    [
+        ("[1:9] failed to parse field [n] of type [long] in document with id '1'", "n"),
+        ("[1:9] object mapping for [user] tried to parse field [user] as object, but found a concrete value", "user"),
+        ("mapper [a.b] cannot be changed from type [long] to [text]", "a.b"),
+        ("Limit of total fields [8] has been exceeded", ""),
+    ],
+)
+def test_a_type_conflict_names_its_field(reason, field):
+    """Whatever words the server chooses, and however deep it hides them."""
+    assert conflicting_field({"type": "a", "reason": reason}) == field
+    assert conflicting_field({"type": "a", "caused_by": {"type": "b", "reason": reason}}) == field
+
+
 def test_an_answer_without_errors_is_not_parsed_and_counted_all_the_same():
     """As many 201 as there were actions, or the answer does not fit."""
     text = b'{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}'
@@ -108,6 +132,17 @@ def test_items_are_found_by_position():
     assert set(items) == {1, 2}
     assert items[1].reason == "t: r"
     assert verdict(items[2]) is Verdict.FAILURE_STORE
+
+
+def test_what_landed_in_an_unknown_index_is_found():
+    """By its position; failures landed nowhere, and a server that does not tell has none."""
+    text = (
+        b'{"errors":true,"items":[{"create":{"_index":".ds-2","status":201}},'
+        b'{"create":{"_index":".ds-3","status":201}},{"create":{"_index":".ds-3","status":400,"error":{}}}]}'
+    )
+    assert read_beyond(text, 3, {".ds-1", ".ds-2"}) == {1: ".ds-3"}
+    assert read_beyond(text, 3, {".ds-2", ".ds-3"}) == {}
+    assert read_beyond(b'{"errors":false,"items":[{"create":{"status":201}}]}', 1, {".ds-1"}) == {}
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"errors":true,"items":5}', b'{"errors":true,"items":[5]}', b"<html>"])

@@ -7,17 +7,19 @@ document, because anything is welcome.
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
 
 from dataplane_common.bus import Delivery
 from dataplane_common.errors import Permanent
-from dataplane_common.event import split_id, timestamp
+from dataplane_common.event import split_id
 from dataplane_common.frame import COUNT, ENCODING, REPLAY, decode_payload
 from elastinats import foreign
-from elastinats.part import Claim, Part, Seams, action, events, limited, seams
+from elastinats.part import PLAIN, Claim, Event, Part, Seams, Style, action, events, limited, ruled, seams
 from elastinats.routes import Place
+from elastinats.rules import NO_RULES, Rules
 
 #: On a dead letter of somebody else's message: where its first event was stored, so that a replay keeps the id.
 ORIGIN = "Dp-Origin"
@@ -26,7 +28,8 @@ _OUR_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]+(?:\.[0-9]+)?")
 #: The same with the end of its JSON text and the next member, at the start of a line whose own start is cut off.
 _OUR_ID_ENDS = re.compile(_OUR_ID.pattern + rb'",').match
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b\x08": "gzip"}
-_NS = 1_000_000_000
+#: First bytes of them.
+_MAGIC_STARTS = {magic[:1] for magic in _MAGIC}
 
 
 class Limits(NamedTuple):
@@ -57,7 +60,9 @@ class Origin(NamedTuple):
         return f"{self.stream}-{self.sequence}-{self.stored_at_ns:x}-{self.first_index + index}"
 
 
-def decode(claim: Claim, place: Place, ingested: str, limits: Limits) -> list[Part]:
+def decode(
+    claim: Claim, place: Place, ingested: str, limits: Limits, style: Style = PLAIN, rules: Rules = NO_RULES
+) -> list[Part]:
     """Return the parts of a claim's delivery; `ingested` is the time of arrival.
 
     Raises:
@@ -65,14 +70,31 @@ def decode(claim: Claim, place: Place, ingested: str, limits: Limits) -> list[Pa
             the limit (`TooLarge`).
     """
     headers = claim.delivery.headers
+    if not headers and not rules and (single := _single(claim, place, ingested, style)) is not None:
+        return [single]
     payload = unpack(claim.delivery, limits.decoded_bytes)
-    metadata = claim.delivery.metadata
-    resent = metadata.deliveries > 1 or REPLAY in headers
-    joint = seams(place.target, ingested)
+    resent = style.is_exact and (REPLAY in headers or claim.delivery.may_be_repeated)
+    joint = seams(place.target, ingested, style)
     framed = COUNT in headers
     found = frame_body(payload, joint) if framed else None
     body, count = found or _documents(claim.delivery, payload, place, joint)
-    return limited(Part(claim, place.target, body, count, found is not None, resent), limits.part_bytes)
+    part = Part(claim, place.target, body, count, found is not None, resent, style)
+    return limited(ruled(part, rules) if rules else part, limits.part_bytes)
+
+
+def _single(claim: Claim, place: Place, ingested: str, style: Style) -> Part | None:
+    """Take the quick way of one JSON object without headers; None where there is another one."""
+    delivery = claim.delivery
+    data = delivery.data
+    if data[:1] != b"{" or b"\n" in data:
+        return None
+    stream, _, _, sequence, stored_at_ns, _ = delivery.metadata
+    joint = seams(place.target, ingested, style)
+    content = foreign.document(data, foreign.Context(delivery.subject, place, stored_at_ns))
+    identity = b"%b-%d-%x-0" % (_quoted(stream), sequence, stored_at_ns)
+    body = action(identity, content, joint)
+    resent = style.is_exact and delivery.may_be_repeated
+    return Part(claim, place.target, body, 1, framed=False, resent=resent, style=style)
 
 
 def unpack(delivery: Delivery, max_bytes: int) -> bytes:
@@ -82,6 +104,8 @@ def unpack(delivery: Delivery, max_bytes: int) -> bytes:
         Permanent: see `dataplane_common.frame.decode_payload`.
     """
     headers = delivery.headers
+    if not headers and delivery.data[:1] not in _MAGIC_STARTS:
+        return delivery.data
     if ENCODING not in headers and (name := _compression(delivery.data)):
         try:
             return decode_payload(delivery.data, {**headers, ENCODING: name}, max_bytes)
@@ -138,7 +162,8 @@ def originals(part: Part, positions: Sequence[int], max_bytes: int) -> list[Orig
     result = []
     for event in (all_events[position] for position in positions):
         if part.framed or (COUNT in delivery.headers and _OUR_ID.fullmatch(event.identity)):
-            result.append(Original(event.key, event.line, {**_without(delivery.headers, ENCODING), COUNT: "1"}))
+            line = _line_of(event, unpack(delivery, max_bytes)) if part.style.ruled else event.line
+            result.append(Original(event.key, line, {**_without(delivery.headers, ENCODING), COUNT: "1"}))
             continue
         source = origin(delivery)
         found = found or pieces(delivery.headers, unpack(delivery, max_bytes))
@@ -152,19 +177,25 @@ def originals(part: Part, positions: Sequence[int], max_bytes: int) -> list[Orig
     return result
 
 
+def _line_of(event: Event, payload: bytes) -> bytes:
+    """Return an event's line as its frame brought it, before any rule."""
+    start = payload.find(b'{"_id":"%b"' % event.identity)
+    return event.line if start < 0 else payload[start:].partition(b"\n")[0] + b"\n"
+
+
 def _without(headers: Mapping[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in headers.items() if key != name}
 
 
 def _documents(delivery: Delivery, payload: bytes, place: Place, joint: Seams) -> tuple[bytes, int]:
     source = origin(delivery)
-    stored_at = timestamp(source.stored_at_ns / _NS)
-    context = foreign.Context(delivery.subject, place, stored_at)
+    context = foreign.Context(delivery.subject, place, source.stored_at_ns)
     framed = COUNT in delivery.headers
-    found = []
+    found: list[bytes] = []
     for index, piece in enumerate(pieces(delivery.headers, payload)):
         own = _own_event(piece) if framed else None
-        identity, content = own or (_quoted(source.event_id(index)), foreign.document(piece, context))
+        identity = _quoted(source.stream) + source.event_id(index)[len(source.stream) :].encode()
+        identity, content = own or (identity, foreign.document(piece, context))
         found.append(action(identity, content, joint))
     return b"".join(found), len(found)
 
@@ -183,6 +214,7 @@ def _compression(data: bytes) -> str:
     return next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
 
 
-def _quoted(identity: str) -> bytes:
-    """Return an id as JSON text without its quotes: a stream's name may hold any printable character."""
-    return orjson.dumps(identity)[1:-1]
+@lru_cache(maxsize=1000)
+def _quoted(stream: str) -> bytes:
+    """Return a stream's name, which may hold any printable character, as JSON text without its quotes."""
+    return orjson.dumps(stream)[1:-1]

@@ -5,14 +5,15 @@ lost and nothing is refused; what collides with the envelope or has a name that 
 what is no JSON object becomes `message`.
 """
 
-import json
 import re
 from typing import Any, NamedTuple
 
 import orjson
 
 from dataplane_common.event import ECS_VERSION, METADATA_NAMES, merge, parse_timestamp, timestamp
+from elastinats.lenient import dump, load, load_completely
 from elastinats.routes import Place
+from elastinats.usual import USUAL, fill_in_place, is_usual
 
 #: Below this a number is a time in seconds, above it one in milliseconds (both meet in the year 5138 and in 1973).
 _MILLISECONDS_FROM = 100_000_000_000
@@ -21,106 +22,73 @@ _SPECIAL = METADATA_NAMES | {
     "@timestamp", "@msg", "@filepath", "@hostname", "@raw_msg", "@source", "msg", "level", "time", "event", "dp",
     "host", "ecs", "log", "message", "labels",
 }  # fmt: skip
-#: Signs of a name that Elasticsearch refuses; values that look so only cost time.
-_ODD_NAME = re.compile(rb'""|"\.|\.\.|\."|" ')
-#: A high surrogate that no low one follows, or a low one without a high one before it, as JSON writes them.
-_HALF_PAIR = re.compile(
-    r"((?<!\\)(?:\\\\)*)(?:\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})"
-    r"|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2})",
-    re.IGNORECASE,
-)
+_UNUSUAL = _SPECIAL - USUAL
+#: What a name that Elasticsearch refuses cannot do without, and such a name itself; the first is quickly found.
+_SIGNS = (b'""', b'" ', b'".', b'."', b"..")
+_ODD_NAME = re.compile(rb'"(?:\s*|\.[^"]*|[^"]*\.\s*\.[^"]*|[^"]*\.)"\s*:')
+#: A quote that is no quote: with it, counting quotes does not find a repeated key.
+_DISGUISED_QUOTE = b"\\u0022"
+_NS = 1_000_000_000
 
 
 class Context(NamedTuple):
-    """Where a message came from: its subject, that subject's place, and when it was stored (RFC 3339)."""
+    """Where a message came from: its subject, that subject's place, and when it was stored (ns since the epoch)."""
 
     subject: str
     place: Place
-    stored_at: str
+    stored_at_ns: int
+
+    @property
+    def stored_at(self) -> str:
+        """When it was stored (RFC 3339)."""
+        return timestamp(self.stored_at_ns / _NS)
 
 
 def split(payload: bytes) -> list[bytes]:
     """Return the bytes of each event: elements of an array, lines of NDJSON, or else the whole."""
     text = payload.strip()
     if text.startswith(b"["):
-        elements = _loaded(text)
-        return [_dumped(element) for element in elements] if isinstance(elements, list) and elements else [payload]
-    if b"\n" not in text or isinstance(_loaded(text), dict):
+        elements = load(text)
+        return [dump(element) for element in elements] if isinstance(elements, list) and elements else [payload]
+    if b"\n" not in text or isinstance(load(text), dict):
         return [payload]
     lines = [line for line in text.split(b"\n") if line.strip()]
     return (
-        lines
-        if any(line.lstrip().startswith(b"{") and isinstance(_loaded(line), dict) for line in lines)
-        else [payload]
+        lines if any(line.lstrip().startswith(b"{") and isinstance(load(line), dict) for line in lines) else [payload]
     )
 
 
 def document(piece: bytes, context: Context) -> bytes:
     """Return one event's JSON object with the envelope filled in."""
-    fields = _loaded(piece)
+    fields = load(piece)
     if not isinstance(fields, dict):
-        return _dumped(_from_text(piece, context))
+        return dump(_from_text(piece, context))
     try:
-        plain = orjson.dumps(fields)
-        if plain.count(b'"') != piece.count(b'"'):  # a key may stand there twice, and a value would be lost
-            complete = _loaded_completely(piece)
-            fields = complete if isinstance(complete, dict) else fields
-        elif _is_plain(fields, piece):
-            return _dumped(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
-        return _dumped(_from_object(fields, context))
+        return _with_envelope(fields, piece, context)
     except (TypeError, RecursionError):  # numbers beyond 64 bits, or nested deeper than any mapping could be
-        return _dumped(_from_text(piece, context))
+        return dump(_from_text(piece, context))
 
 
-def _is_plain(fields: dict[str, Any], piece: bytes) -> bool:
-    """Tell whether a document can pass as it is, behind the envelope."""
-    return fields.keys().isdisjoint(_SPECIAL) and not any("." in key for key in fields) and not _ODD_NAME.search(piece)
+def _with_envelope(fields: dict[str, Any], piece: bytes, context: Context) -> bytes:
+    """Fill in the envelope, the quickest way that this document allows."""
+    plain = orjson.dumps(fields)
+    if plain.count(b'"') != piece.count(b'"') or _DISGUISED_QUOTE in piece:
+        complete = load_completely(piece)  # a key may stand there twice, and a value would be lost
+        return dump(_from_object(complete if isinstance(complete, dict) else fields, context))
+    if _has_odd_name(plain):
+        return dump(_from_object(fields, context))
+    if fields.keys().isdisjoint(_SPECIAL) and "." not in "".join(fields):
+        return dump(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
+    if is_usual(fields, _UNUSUAL):
+        return orjson.dumps(fill_in_place(fields, context.place))
+    return dump(_from_object(fields, context))
 
 
-def _loaded(text: bytes) -> Any:
-    """Return the JSON value, or None where the text is none."""
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return _loaded_completely(text)
-
-
-def _loaded_completely(text: bytes) -> Any:
-    """Parse what strict parsers refuse or shorten: NaN, repeated keys, lone surrogates, bytes that are not UTF-8."""
-    repeated: list[tuple[str, Any]] = []
-
-    def keep_all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        unique: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in unique:
-                repeated.append((key, value))
-            else:
-                unique[key] = value
-        return unique
-
-    try:
-        value = json.loads(_decoded(text), parse_constant=str, object_pairs_hook=keep_all)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, dict) and repeated:
-        _add_repeated(value, repeated)
-    return value
-
-
-def _decoded(text: bytes) -> str:
-    r"""Return text without what cannot be stored: bytes that are not UTF-8, and halves of surrogate pairs."""
-    return _HALF_PAIR.sub(r"\1\\ufffd", text.decode("utf-8", "replace"))
-
-
-def _add_repeated(fields: dict[str, Any], repeated: list[tuple[str, Any]]) -> None:
-    """Keep the second and later values of a repeated key under `labels`."""
-    labels = fields.setdefault("labels", {})
-    if isinstance(labels, dict):
-        for key, value in repeated:
-            name = key
-            while name in labels:
-                name += "_"
-            labels[name] = value if isinstance(value, str) else json.dumps(value)
+def _has_odd_name(text: bytes) -> bool:
+    for sign in _SIGNS:
+        if sign in text:
+            return _ODD_NAME.search(text) is not None
+    return False
 
 
 def _from_text(piece: bytes, context: Context) -> dict[str, Any]:
@@ -156,7 +124,7 @@ def _rename(fields: dict[str, Any]) -> None:
         _move(fields, "level", "log", "level")
     message = fields.get("message")
     if message is not None and not isinstance(message, str):
-        fields["message"] = _dumped(message).decode()
+        fields["message"] = dump(message).decode()
 
 
 def _move(fields: dict[str, Any], old: str, *path: str) -> None:
@@ -207,12 +175,3 @@ def _envelope(fields: dict[str, Any], context: Context) -> dict[str, Any]:
     if "ecs" not in fields and "ecs.version" not in fields:
         envelope["ecs"] = {"version": ECS_VERSION}
     return envelope
-
-
-def _dumped(value: Any) -> bytes:
-    """Return the JSON text; what orjson refuses (big numbers, lone surrogates) is mended as little as possible."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-        return text.encode("utf-8", "replace")

@@ -7,18 +7,20 @@ never a reason to end; a stop hands back what could not be finished.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from dataplane_common import notify
 from dataplane_common.bus import Connection, Publisher, PullConsumer, ensure_streams
-from dataplane_common.errors import ConfigError, ExitCode, Permanent, Transient
+from dataplane_common.errors import ConfigError, DataPlaneError, ExitCode, Permanent, Transient
 from dataplane_common.lifecycle import cancel, wait_first
 from dataplane_common.retry import Backoff
 from dataplane_common.telemetry import TelemetryServer, get_logger
 from elastinats.backlog import watch
 from elastinats.batch import Batch
 from elastinats.bulk import Bulks
+from elastinats.bury import Burials
 from elastinats.config import SinkConfig
 from elastinats.counts import Counts, Metrics
 from elastinats.dead_letter import DeadLetters
@@ -36,6 +38,8 @@ _log = get_logger("elastinats")
 _BACKOFF = Backoff(initial_s=0.5, max_s=10.0)
 #: How often answers that the bus could not take are given again.
 _TICK_S = 1.0
+#: A deleted stream is missed by every publisher; four questions each time are nothing.
+_LOOK_FOR_STREAMS_S = 2.0
 #: A claim is kept alive this many times within `ack_wait`.
 _SIGNS_OF_LIFE = 3
 
@@ -50,15 +54,14 @@ class Sink:
         self.counts = Counts()
         self.limit = Limit(config.batch.in_flight)
         self.metrics = Metrics(self.counts, self.limit)
-        self.settler = Settler(self.counts)
+        self.settler = Settler(self.counts, hold_s=config.ack_wait_s / 2)
         self.index = Index(config.elasticsearch, in_flight=config.batch.in_flight)
         self.connection = Connection(config.nats, name=config.name, report=self._note_bus)
+        self.connection.on_ready(self.settler.lose_hold)
         self.publisher = Publisher(self.connection, report=self._note_letter)
         self.dead_letters = DeadLetters(self.connection, self.publisher)
-        self.bulks = Bulks(
-            self.index, self.limit, self.settler, self.dead_letters, self.counts, self.metrics, self.health,
-            config.max_decoded_bytes, time.time,
-        )  # fmt: skip
+        burials = Burials(self.dead_letters, self.settler, config.max_decoded_bytes, time.time)
+        self.bulks = Bulks(self.index, self.limit, self.settler, burials, self.counts, self.metrics, self.health)
         self.lanes = Lanes(self._lane)
         self.is_prepared = False
 
@@ -111,6 +114,14 @@ class Sink:
                 await self.settler.keep_alive()
                 due = time.monotonic() + interval_s
 
+    async def keep_streams(self) -> None:
+        """Create streams again that somebody deleted, so that publishers find them, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_STREAMS_S)
+            with suppress(DataPlaneError):
+                for name in await ensure_streams(self.connection):
+                    _log.warning("stream.created_again", stream=name)
+
     async def close(self) -> None:
         """Close both connections."""
         await self.publisher.close()
@@ -121,7 +132,7 @@ class Sink:
         consumer = PullConsumer(self.connection, consumer_config(self.config, feed), report=self._note_bus)
         return Lane(
             consumer,
-            feed.target,
+            feed.plan,
             Batch(self.config.batch),
             self.bulks,
             self.settler,
@@ -191,6 +202,7 @@ async def flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
     sink.is_prepared = True
     beside = [
         asyncio.create_task(sink.keep_alive()),
+        asyncio.create_task(sink.keep_streams()),
         asyncio.create_task(watch(sink.connection, lambda: sink.feeds, sink.metrics.backlogs, time.time)),
     ]
     try:

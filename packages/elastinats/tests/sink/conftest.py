@@ -3,18 +3,17 @@
 import asyncio
 import json
 import secrets
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from scripted import Script, Scripted, created, served
 
 from dataplane_common import event
 from dataplane_common.config import NatsConfig
+from dataplane_common.errors import Transient
 from dataplane_common.lifecycle import cancel
 from elastinats import dlq
 from elastinats.config import BatchConfig, ElasticsearchConfig, RouteConfig, SinkConfig, StopConfig
@@ -23,82 +22,12 @@ from elastinats.service import Sink, flow
 AT = "2026-11-22T10:15:30.123456Z"
 DEADLINE_S = 20.0
 
-Script = Callable[[list[bytes]], tuple[int, Any]]
-
-
-@dataclass
-class Scripted:
-    """An HTTP endpoint that answers bulk requests as a test says, and else like an Elasticsearch that has all it needs.
-
-    `bulks` are functions (bodies' lines) → (status, answer), used up one after the other; then every action is created.
-    `look_ups` are answers to single look-ups, used up likewise; then `documents` are what is there.
-    """
-
-    bulks: list[Script] = field(default_factory=list)
-    documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    look_ups: list[dict[str, Any]] = field(default_factory=list)
-    indices: list[str] = field(default_factory=lambda: [".ds-1"])
-    bodies: list[bytes] = field(default_factory=list)
-    authorizations: list[str] = field(default_factory=list)
-    url: str = ""
-
-    def answer(self, path: str, body: bytes, authorization: str) -> tuple[int, Any]:
-        """Return (status, JSON) for a request."""
-        if path.startswith("/_bulk"):
-            self.bodies.append(body)
-            self.authorizations.append(authorization)
-            lines = body.splitlines()
-            return self.bulks.pop(0)(lines) if self.bulks else created(lines)
-        if path.startswith("/_mget"):
-            return 200, {"docs": [self._found(doc["_index"], doc["_id"]) for doc in json.loads(body)["docs"]]}
-        if path.startswith("/_resolve"):
-            return 200, {"data_streams": [{"name": "x", "backing_indices": self.indices}]}
-        return 200, {}
-
-    def _found(self, index: str, identity: str) -> dict[str, Any]:
-        if self.look_ups:
-            return self.look_ups.pop(0)
-        source = self.documents.get((index, identity))
-        return {"_id": identity, "found": source is not None, "_source": source}
-
-
-def created(lines: list[bytes]) -> tuple[int, Any]:
-    """Answer that each action created its document."""
-    return 200, {"errors": False, "items": [{"create": {"status": 201}}] * (len(lines) // 2)}
-
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     """A scripted endpoint on a free port."""
-    script = Scripted()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, answer = script.answer(self.path, body, self.headers.get("Authorization", ""))
-            text = json.dumps(answer, separators=(",", ":")).encode()
-            self.send_response(status)
-            self.send_header("X-Elastic-Product", "Elasticsearch")
-            self.send_header("Content-Type", "application/vnd.elasticsearch+json;compatible-with=8")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_PUT = do_POST  # noqa: N815 - the names are http.server's
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    script.url = f"http://127.0.0.1:{server.server_port}"
-    yield script
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Scripted()) as script:
+        yield script
 
 
 class Bench:
@@ -146,7 +75,7 @@ class Bench:
         batch = BatchConfig(linger_ms=20, **changes.pop("batch", {}))
         self.config = SinkConfig(
             name=self.dataset,
-            nats=NatsConfig(servers=(nats_url,)),
+            nats=NatsConfig(servers=tuple(nats_url.split(","))),
             elasticsearch=elasticsearch,
             batch=batch,
             routes=(RouteConfig(name="r", subjects=(f"logs.test.{self.dataset}.>",)),),
@@ -160,11 +89,13 @@ class Bench:
 
     @asynccontextmanager
     async def running(self):
-        """Run the sink until the block ends, then stop it in order."""
+        """Run the sink until the block ends, then stop it in order; the block begins when the sink is pulling."""
         self.sink, self.stop = Sink(self.config), asyncio.Event()
         await self.sink.prepare(self.stop)
         task = self.task = asyncio.create_task(flow(self.sink, self.stop))
         try:
+            while not (await self.consumer()).get("num_waiting"):
+                await asyncio.sleep(0.01)
             yield self
             self.stop.set()
             self.exit_code = int(await task)
@@ -180,13 +111,23 @@ class Bench:
         """Publish lines as a frame of ours."""
         await self.publish(b"".join(lines), {"Dp-Count": str(len(lines)), **headers})
 
+    async def publish_acknowledged(self, *lines: bytes) -> None:
+        """Publish lines as a frame, and wait until the stream has it."""
+        await (await self.sink.publisher.publish(self.subject, b"".join(lines), {"Dp-Count": str(len(lines))}))
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition while the sink runs."""
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
             assert not self.task.done(), self.task.exception()
             assert time.monotonic() < deadline, self.sink.counts
+            self.assert_conserved()
             await asyncio.sleep(0.01)
+
+    def assert_conserved(self) -> None:
+        """Hold the counts to what is really being worked on: received = done + dead + in flight, at any moment."""
+        waiting = sum(claim.waiting for claim in self.sink.settler._claims)
+        assert self.sink.counts.in_flight == waiting, (self.sink.counts, waiting)
 
     async def until_done(self, events: int) -> None:
         """Wait until so many events were received and all of them are done."""
@@ -199,14 +140,22 @@ class Bench:
 
     async def ack_pending(self) -> int:
         """Return how many messages are delivered and not settled."""
-        answer = await self.sink.connection.request(f"$JS.API.CONSUMER.INFO.LOGS.{self.dataset}_r")
-        return int(json.loads(answer)["num_ack_pending"])
+        return int((await self.consumer())["num_ack_pending"])
+
+    async def consumer(self) -> dict[str, Any]:
+        """Return what the server says of the sink's consumer."""
+        subject = f"$JS.API.CONSUMER.INFO.LOGS.{self.config.name}_r"
+        try:
+            answer: dict[str, Any] = json.loads(await self.sink.connection.request(subject))
+        except Transient:  # a cluster says nothing of a consumer that has no leader yet
+            return {}
+        return answer
 
 
 @pytest.fixture
 def make_bench(nats_url, scripted) -> Callable[..., Bench]:
     """Return a function that makes a sink with other settings than the defaults."""
-    return lambda **changes: Bench(nats_url, scripted.url, **changes)
+    return lambda **changes: Bench(changes.pop("nats_url", nats_url), scripted.url, **changes)
 
 
 @pytest.fixture

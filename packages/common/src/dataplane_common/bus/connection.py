@@ -7,7 +7,7 @@ behind the caller's back and no error of the old session survives (docs/adr/0001
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,9 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
-from dataplane_common.bus.session import credentials, let_go, text, tls_context
+from dataplane_common.bus.session import confirm, let_go, options, send_all, text
 from dataplane_common.config import NatsConfig, mask_url
 from dataplane_common.errors import ConfigError, TooLarge, Transient
 from dataplane_common.frame import HEADROOM_BYTES
@@ -26,12 +27,8 @@ from dataplane_common.retry import Backoff
 
 #: The server's own default, assumed until a server has told its limit.
 _DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024
-#: Two missed pings end a session: with 10 s between pings a half-open server is noticed within 30 s.
-_MAX_OUTSTANDING_PINGS = 2
 #: How often a session is looked at for an end that its callback could not tell.
 _WATCH_INTERVAL_S = 0.5
-#: How often a flush looks whether the client has written what it holds; it does in the next turn of the loop.
-_WRITTEN_POLL_S = 0.0005
 #: What is flushed when the connection is closed may take this long.
 _CLOSE_TIMEOUT_S = 2.0
 _BACKOFF = Backoff(initial_s=0.2, max_s=5.0)
@@ -46,12 +43,13 @@ def _say_nothing(_text: str) -> None:
     """Stand in for a report that nobody asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Subscription:
     subject: str
     handler: Handler
     queue: str
     max_pending: int
+    now: Subscription | None = None
 
     async def deliver(self, message: Msg) -> None:
         self.handler(message)
@@ -135,6 +133,14 @@ class Connection:
         if self._client is not None and self._ready.is_set():
             await self._subscribe_now(self._client, subscription)
 
+    async def unsubscribe(self, subject: str) -> None:
+        """End the subscriptions to a subject, so that the server knows that nobody is there; never raises."""
+        for subscription in [each for each in self._subscriptions if each.subject == subject]:
+            self._subscriptions.remove(subscription)
+            if subscription.now is not None:
+                with suppress(nats.errors.Error, OSError):
+                    await subscription.now.unsubscribe()
+
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
@@ -155,6 +161,17 @@ class Connection:
             ) from error
         except (nats.errors.Error, OSError, AssertionError) as error:
             raise Transient(f"cannot publish to {subject}: {text(error)}") from error
+
+    async def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Hand many small messages without headers to the socket at once.
+
+        Raises:
+            Transient: there is no session, and none of them was sent.
+        """
+        client = self._client
+        if client is None or not client.is_connected:
+            raise Transient(f"not connected to NATS at {self._shown_servers()}: {self._last_error}")
+        await send_all(client, messages)
 
     async def request(self, subject: str, payload: bytes = b"", *, timeout_s: float = 5.0) -> bytes:
         """Send a request and return its reply's payload.
@@ -182,11 +199,7 @@ class Connection:
         if client is None:
             raise Transient(f"not connected to NATS: {self._last_error}")
         try:
-            async with asyncio.timeout(timeout_s):
-                # its ping would overtake what it holds, and of that only the client knows
-                while client.is_connected and client.pending_data_size:  # noqa: ASYNC110
-                    await asyncio.sleep(_WRITTEN_POLL_S)
-                await client.flush(timeout=timeout_s)  # type: ignore[arg-type]  # a float works
+            await confirm(client, timeout_s)
         except (TimeoutError, nats.errors.Error, OSError) as error:
             self._ended.set()
             raise Transient(f"the server did not answer a ping within {timeout_s:g} s") from error
@@ -225,9 +238,8 @@ class Connection:
 
     async def _open(self, client: Client) -> None:
         deadline_s = self._config.connect_timeout_s * 2
-        attempt = asyncio.ensure_future(client.connect(**self._options()))
-        attempt.add_done_callback(_hear_out)
-        await asyncio.wait_for(attempt, deadline_s)
+        async with asyncio.timeout(deadline_s):
+            await client.connect(**self._options())
         for subscription in self._subscriptions:
             await self._subscribe_now(client, subscription)
         await client.flush(timeout=deadline_s)  # type: ignore[arg-type]  # a float works
@@ -246,7 +258,7 @@ class Connection:
         self._note(f"session with {self._shown_servers()} ended: {text(client.last_error or 'connection closed')}")
 
     async def _subscribe_now(self, client: Client, subscription: _Subscription) -> None:
-        await client.subscribe(
+        subscription.now = await client.subscribe(
             subscription.subject,
             queue=subscription.queue,
             cb=subscription.deliver,
@@ -255,23 +267,11 @@ class Connection:
         )
 
     def _options(self) -> dict[str, Any]:
-        config = self._config
         return {
-            "servers": [*config.servers, *(url for url in self._discovered if url not in config.servers)],
-            "name": self._name,
-            "allow_reconnect": False,
-            "max_reconnect_attempts": 1,
-            "reconnect_time_wait": 0.1,
-            "connect_timeout": config.connect_timeout_s,
-            "ping_interval": config.ping_interval_s,
-            "max_outstanding_pings": _MAX_OUTSTANDING_PINGS,
-            "pending_size": 0,
-            "inbox_prefix": config.inbox_prefix,
+            **options(self._config, self._name, self._discovered),
             "error_cb": self._on_error,
             "closed_cb": partial(_set, self._ended),
             "lame_duck_mode_cb": self._on_lame_duck,
-            "tls": tls_context(config),
-            **credentials(config),
         }
 
     async def _on_error(self, error: Exception) -> None:
@@ -292,12 +292,6 @@ class Connection:
 
     def _shown_servers(self) -> str:
         return ", ".join(mask_url(url) for url in self._config.servers)
-
-
-def _hear_out(attempt: "asyncio.Future[None]") -> None:
-    """Take what an attempt ended with, also where nobody waits for it any more."""
-    if not attempt.cancelled():
-        attempt.exception()
 
 
 async def _set(event: asyncio.Event) -> None:
