@@ -277,18 +277,8 @@ def create(config: TailerConfig) -> Tailer:
         report=lambda text, file: log.warning("frame.too_large", error=text, path=file.path),
     )
     streams = [_stream(config, entry, shipper) for entry in config.inputs if entry.type != "file"]
-    return Tailer(
-        config,
-        state,
-        connection,
-        publisher,
-        tracker,
-        shipper,
-        account,
-        dirty,
-        rescan_wanted=rescan_wanted,
-        streams=streams,
-    )
+    parts = (config, state, connection, publisher, tracker, shipper, account, dirty)
+    return Tailer(*parts, rescan_wanted=rescan_wanted, streams=streams)
 
 
 def _stream(config: TailerConfig, entry: InputConfig, shipper: Shipper) -> Stream:
