@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 
+import msgspec
 import pytest
 
 from dataplane_common.errors import Fatal
@@ -126,18 +127,23 @@ def test_pieces_are_replayed_as_they_were_cut(lab, run):
     run(work())
 
 
-def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run):
+@pytest.mark.parametrize("is_renamed", [False, True], ids=["another machine", "another host's name"])
+def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run, is_renamed):
     """Cloned state continues at its checkpoints, but never uses the same ids again."""
 
     async def work():
         lab.append("one\n")
-        async with lab.tailer():
+        config = lab.config()
+        async with lab.tailer(config):
             first = await lab.events(1)
-        state = State(lab.state_dir)
-        state.put("machine", "another")
-        state.close()
+        if is_renamed:
+            config = msgspec.structs.replace(config, host="host-2")
+        else:
+            state = State(lab.state_dir)
+            state.put("machine", "another")
+            state.close()
         lab.append("two\n")
-        async with lab.tailer():
+        async with lab.tailer(config):
             events = await lab.events(2)
         assert [event["message"] for event in events] == ["one", "two"]
         assert events[1]["dp"]["source"] != first[0]["dp"]["source"]

@@ -276,11 +276,12 @@ def test_an_inode_that_is_used_again(lab, run):
     run(work())
 
 
-def test_another_device_number_after_a_reboot(lab, run):
-    """A device's number is not stable: the content says that it is the same file."""
+@pytest.mark.parametrize("size", [20, 2000], ids=["small", "large"])
+def test_another_device_number_after_a_reboot(lab, run, size):
+    """A device's number is not stable: content, name and inode say that it is the same file."""
 
     async def work():
-        lab.append("one\n" + "x" * 2000 + "\n")
+        lab.append("one\n" + "x" * size + "\n")
         async with lab.tailer() as tailer:
             first = await lab.events(2)
             await lab.until(lambda: _one(tailer).positions.waiting == 0)

@@ -10,7 +10,7 @@ from dataplane_tailer.state import SourceRecord, State
 
 def adopt_cloned_state(state: State, host: str, log: Logger) -> None:
     """Give every file a new source, at its checkpoint, where the state was made on another host."""
-    here = _machine_id() or host
+    here = f"{_machine_id()} {host}".strip()  # images are cloned with the machine's id, too
     before = state.get("machine")
     fresh: dict[str, SourceRecord] = {}
     if before is not None and before != here:
@@ -21,9 +21,9 @@ def adopt_cloned_state(state: State, host: str, log: Logger) -> None:
     state.adopt(here, fresh)
 
 
-def _machine_id() -> str | None:
+def _machine_id() -> str:
     try:
         with open("/etc/machine-id") as file:  # noqa: PTH123 - machine-id(5) has one place
-            return file.read().strip() or None
+            return file.read().strip()
     except OSError:
-        return None
+        return ""

@@ -110,7 +110,8 @@ def is_continuation(descriptor: int, found: Found, record: SourceRecord) -> bool
         return False
     if record.is_final and not is_compressed(found.path):
         return record.offset >= SURE_BYTES
-    return record.offset >= SURE_BYTES or is_related(found.path, record.path)
+    is_same_place = found.path == record.path and found.key.inode == record.inode  # a device's number is not stable
+    return record.offset >= SURE_BYTES or is_same_place or is_related(found.path, record.path)
 
 
 def may_be_copy(descriptor: int, found: Found, record: SourceRecord) -> bool:
