@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dataplane_tailer import config as configuration
@@ -65,6 +67,17 @@ def test_a_new_file_is_read_from_its_first_byte(log, config):
     assert '**/*.log" matches' in text
     assert f"inode {log.stat().st_ino}" in text
     assert "known: no" in text
+
+
+def test_an_old_file_is_left_alone(log, config):
+    """What nobody has written to for long is not begun where the input says so, and the reason is named."""
+    entry = msgspec.structs.replace(config.inputs[0], ignore_older_s=3600)
+    config = msgspec.structs.replace(config, inputs=(entry,))
+    assert _ask(log, config)[0] == "will be read"
+    os.utime(log, (time.time() - 7200,) * 2)
+    verdict, text = _ask(log, config)
+    assert verdict == "not read"
+    assert "ignore_older_s = 3600" in text
 
 
 def test_only_the_first_start_reads_from_the_end(tmp_path, config):

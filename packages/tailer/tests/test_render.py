@@ -11,6 +11,7 @@ from dataplane_common.event import encode, event_id, merge
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.parse import Parsed, parser
 from dataplane_tailer.render import Origin, Tally, parsed_renderer, plain_renderer, render_piece, renderer
+from dataplane_tailer.splice import joined
 
 AT = "2026-01-02T03:04:05.000006Z"
 ORIGIN = Origin("0123456789abcdef", "/var/log/100%/a.log", "web", "Host.Example", {"service.name": "nginx", "a": 1})
@@ -159,6 +160,16 @@ def test_fast_ways_give_what_merging_gives(records: list[dict[str, Any]], origin
         assert event.count(b"\n") == 1
         assert msgspec.json.decode(event) == expected(origin, parse(line.decode(), AT), offset, sequence)
         offset += len(line) + 1
+
+
+@settings(max_examples=400)
+@given(RECORDS, ORIGINS)
+def test_joining_is_merging(record: dict[str, Any], origin: Origin) -> None:
+    """Events of streams, too, are the contract's merge of fields and envelope."""
+    envelope = origin.envelope(7, 1)
+    del envelope["log"]
+    parsed = _json_parser()(msgspec.json.encode(record).decode(), AT)
+    assert joined(parsed, envelope) == merge(parsed.fields, envelope)
 
 
 @settings(max_examples=200)

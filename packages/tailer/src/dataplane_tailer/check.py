@@ -18,6 +18,7 @@ from dataplane_common.errors import ExitCode
 from dataplane_tailer.check_bus import check_bus
 from dataplane_tailer.check_host import check_host
 from dataplane_tailer.check_lines import check_lines
+from dataplane_tailer.check_patterns import check_patterns
 from dataplane_tailer.check_rotation import check_rotation
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.discover import Found, find
@@ -38,6 +39,7 @@ async def check_all(config: TailerConfig, *, as_json: bool, root: Path = Path("/
         *check_files(config, found),
         *check_streams(config),
         *check_lines(found, config.inputs),
+        *check_patterns(config.inputs),
         *check_rotation(found, config.inputs, root),
         *check_host(config, len(found)),
         *await check_bus(config),

@@ -10,6 +10,7 @@ import os
 import pwd
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +68,7 @@ class Evidence:
     kind: Kind
     links: tuple[str, ...] = ()
     size: int = 0
+    rested_s: float = 0.0
     mode: int = 0
     owner: str = ""
     key: FileKey | None = None
@@ -146,6 +148,7 @@ def _with_place(evidence: Evidence, config: TailerConfig | None, snapshot: Snaps
     return replace(
         evidence,
         size=seen.st_size,
+        rested_s=time.time() - seen.st_mtime,
         mode=stat.S_IMODE(seen.st_mode),
         owner=_owner(seen),
         key=key_of(seen),

@@ -124,6 +124,12 @@ def _judge_known(evidence: Evidence, kin: Kin) -> tuple[Verdict, str]:
 def _judge_new(evidence: Evidence) -> tuple[Verdict, str]:
     if evidence.size == 0:
         return _soon(evidence), f"it is empty: a source is made, and there is nothing to send yet; {_when(evidence)}"
+    limit_s = evidence.entry.ignore_older_s if evidence.entry else 0
+    if 0 < limit_s < evidence.rested_s:
+        return "not read", (
+            f"nobody has written to it for {evidence.rested_s:,.0f} s, and ignore_older_s = {limit_s} leaves such files "
+            "alone; it is read from byte 0 as soon as somebody writes to it"
+        )
     from_end = evidence.entry is not None and evidence.entry.start_at == "end" and evidence.is_first_start
     place = 'its end (start_at = "end", first start)' if from_end else "byte 0"
     return _soon(evidence), f"it is not known yet: the next check makes a new source and reads from {place}"

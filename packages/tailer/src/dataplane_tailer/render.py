@@ -212,7 +212,8 @@ def _quick_renderer(origin: Origin, quick: Quick, otherwise: Render) -> Render:
         undated = envelope.template(when=arrival, created=b"")
         append = events.append
         for line in lines:
-            if (found := quick(line)) is None:
+            found = quick(line) if offset else None  # a byte-order mark may be in front of the first line
+            if found is None:
                 events += otherwise([line], offset, sequence, at)
             else:
                 when, log, event, fields = found

@@ -133,6 +133,14 @@ def _put(target: dict[str, Any], path: list[str], value: Any) -> bool:
     return True
 
 
+def joined(parsed: Parsed, envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return what `event.merge` gives of a line's fields and an envelope, at once where no name can collide."""
+    fields, taken = parsed.fields, METADATA_NAMES | envelope.keys() | {"@timestamp"}
+    if taken.isdisjoint(fields) if parsed.is_vetted else _is_harmless(fields, taken):
+        return {**fields, **envelope}
+    return merge(fields, envelope)
+
+
 def merged(envelope: Envelope, parsed: Parsed, offset: int, sequence: int, at: str, *, is_valid: bool) -> bytes:
     """Return the event by merging; what has no JSON form, or is nested too deeply to be merged, is left as the line."""
     own = envelope.at(offset, sequence)

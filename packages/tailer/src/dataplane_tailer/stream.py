@@ -30,7 +30,7 @@ from dataplane_tailer.parse.parsed import as_message
 from dataplane_tailer.positions import Position, Positions, Sent
 from dataplane_tailer.render import SPLIT_LINE, TOTALS, Tally
 from dataplane_tailer.shorten import shorten
-from dataplane_tailer.splice import INVALID_ENCODING, tags_of
+from dataplane_tailer.splice import INVALID_ENCODING, joined, tags_of
 from dataplane_tailer.state import State
 
 __all__ = ["Reader", "Stream"]
@@ -74,6 +74,7 @@ class Stream:
     _line_starts_at: int = 0
     _piece: int = 0
     _again: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _shared: dict[str, Any] = field(init=False)
     _decide: Callable[[str], str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +86,13 @@ class Stream:
         self._last = Position(saved.sequence, saved.sequence, saved.dropped)
         self.positions = Positions(self._last)
         self._decide = decider(self.entry.filters)
+        fixed: dict[str, Any] = {
+            "host": {"name": self.config.host},
+            "event": {"dataset": self.entry.dataset},
+            "dp": {"source": saved.source},
+            "ecs": {"version": ECS_VERSION},
+        }
+        self._shared = merge(self.entry.fields, fixed)
         self.save()
 
     @property
@@ -153,20 +161,15 @@ class Stream:
         return self._event(as_message(text, at), at, sequence, identity, tags)
 
     def _event(self, parsed: Parsed, at: str, sequence: int, identity: str, tags: list[str]) -> bytes:
-        fixed: dict[str, Any] = {
-            "host": {"name": self.config.host},
-            "event": {"dataset": self.entry.dataset, "sequence": sequence},
-            "dp": {"source": self.saved.source},
-            "ecs": {"version": ECS_VERSION},
-        }
+        event: dict[str, Any] = {"sequence": sequence}
         if parsed.timestamp is not None:
-            fixed["event"]["created"] = at
+            event["created"] = at
+        envelope = {**self._shared, "event": {**self._shared["event"], **event}}
         if parsed.problem:
-            fixed["error"] = {"message": parsed.problem}
-        envelope = merge(self.entry.fields, fixed)
+            envelope["error"] = {"message": parsed.problem}
         if tags:
             envelope["tags"] = [*tags_of(envelope), *tags]
-        document = merge(parsed.fields, envelope)
+        document = joined(parsed, envelope)
         document.setdefault("service", {"name": self.entry.dataset})
         return encode(identity, parsed.timestamp or at, document)
 

@@ -31,7 +31,7 @@ class Unpacker:
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "unpack"))
     _is_closing: threading.Event = field(default_factory=threading.Event)
     _failed_s: dict[FileKey, float] = field(default_factory=dict)
-    _jobs: dict[FileKey, tuple[int, "Future[int]"]] = field(default_factory=dict)
+    _jobs: dict[FileKey, tuple[tuple[int, float], "Future[int]"]] = field(default_factory=dict)
 
     def take(self, found: Found) -> int | None:
         """Return a descriptor of a file's text, or None while it is being unpacked.
@@ -40,15 +40,16 @@ class Unpacker:
             OSError: it cannot be opened.
             Transient: its compressed form is not complete.
         """
-        size, job = self._jobs.pop(found.key, (found.size, None))
-        if job is None or size != found.size or self._is_worth_another_try(found.key, job):
+        version = (found.size, found.modified_at)
+        seen, job = self._jobs.pop(found.key, (version, None))
+        if job is None or seen != version or self._is_worth_another_try(found.key, job):
             _discard(job)
             job = self._threads.submit(self._unpack, found.path)
             loop = asyncio.get_running_loop()
             job.add_done_callback(lambda _job: loop.call_soon_threadsafe(self.on_ready))
         if job.done() and not job.exception():
             return job.result()
-        self._jobs[found.key] = (found.size, job)
+        self._jobs[found.key] = (version, job)
         return job.result() if job.done() else None
 
     def _is_worth_another_try(self, key: FileKey, job: "Future[int]") -> bool:
@@ -78,7 +79,7 @@ class Unpacker:
             return
         done: Future[int] = Future()
         done.set_result(descriptor)
-        self._jobs[found.key] = (found.size, done)
+        self._jobs[found.key] = ((found.size, found.modified_at), done)
 
     def forget_gone(self, there: Container[FileKey]) -> None:
         """Let the texts of files go that are no longer there."""

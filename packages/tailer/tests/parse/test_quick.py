@@ -243,6 +243,15 @@ def test_plain_lines(lines: list[bytes], offset: int, fields: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("kind", ["json", "common", "combined", *STOCK])
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_its_first_field(kind: str) -> None:
+    """Where a byte-order mark may stand, the long way is taken, which drops it."""
+    lines = {"json": b'{"msg":"m"}', "ats_squid": b"1777629600.810 45 h TCP_HIT/200 1 GET /a - NONE/- image/png"}
+    ends = {"combined": b' "-" "curl"', "ats_extended": b" 1" * 9, "ats_extended2": b" 1" * 9 + b" A" * 4}
+    start = b'h - - [01/May/2026:10:00:00 +0200] "GET /a HTTP/1.1" 200 1'
+    check(entry(parser=kind), {}, [b"\xef\xbb\xbf" + lines.get(kind, start + ends.get(kind, b""))], 0)
+
+
+@pytest.mark.parametrize("kind", ["json", "common", "combined", *STOCK])
 def test_usual_lines_take_the_short_way(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the speed was measured with is not parsed the long way; or nothing here would test the short one."""
     lines = {

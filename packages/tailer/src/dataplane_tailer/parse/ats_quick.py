@@ -30,8 +30,8 @@ _INSIDE = re.compile(r"[\w.+-]")
 _EPOCH_LENGTH, _POINT_AT, _POINT = 14, 10, ord(".")
 #: What a request line is in ECS, in the order of its parts.
 _REQUEST = ("http.request.method", "url.original", "http.version")
-#: Kinds that are several members of one object.
 _Convert = Callable[[bytes], bytes]
+#: Kinds that are several members of one object.
 _MEMBERS: dict[Kind, _Convert] = {
     Kind.ADDRESS: endpoint_members,
     Kind.TLS_VERSION: lambda text: msgspec.json.encode(tls_of(text.decode()))[1:-1],
