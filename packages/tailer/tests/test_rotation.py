@@ -286,8 +286,7 @@ def test_another_device_number_after_a_reboot(lab, run, size):
             first = await lab.events(2)
             await lab.until(lambda: _one(tailer).positions.waiting == 0)
         state = tailer.state.__class__(lab.state_dir)
-        records = state.sources()
-        for record in records:
+        for record in (records := state.sources()):
             record.device += 1
         state.save(records)
         state.close()

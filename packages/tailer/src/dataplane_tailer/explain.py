@@ -127,8 +127,8 @@ def _judge_new(evidence: Evidence) -> tuple[Verdict, str]:
     limit_s = evidence.entry.ignore_older_s if evidence.entry else 0
     if 0 < limit_s < evidence.rested_s:
         return "not read", (
-            f"nobody has written to it for {evidence.rested_s:,.0f} s, and ignore_older_s = {limit_s} leaves such files "
-            "alone; it is read from byte 0 as soon as somebody writes to it"
+            f"nobody has written to it for {evidence.rested_s:,.0f} s, and ignore_older_s = {limit_s} leaves such "
+            "files alone; it is read from byte 0 as soon as somebody writes to it"
         )
     from_end = evidence.entry is not None and evidence.entry.start_at == "end" and evidence.is_first_start
     place = 'its end (start_at = "end", first start)' if from_end else "byte 0"
