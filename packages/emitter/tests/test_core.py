@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from dataplane_common.bus import Connection
 from dataplane_common.config import NatsConfig
 from dataplane_emitter import Emitter
@@ -93,8 +95,11 @@ def test_a_confirmation_follows_what_it_confirms() -> None:
         bus.close()
 
 
-def test_a_session_that_ends_unconfirmed_holds_up_nothing(make_emitter: MakeEmitter, wait_until: WaitUntil) -> None:
+def test_a_session_that_ends_unconfirmed_holds_up_nothing(
+    make_emitter: MakeEmitter, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What waits for a confirmation that never comes is given up with its session, and the next one goes on at once."""
+    monkeypatch.setattr("dataplane_emitter.publish._CONFIRM_TIMEOUT_S", 60)
     with faulty_bus() as bus:
         emitter = make_emitter(bus.url, delivery="core", linger_ms=1)
         wait_until(lambda: emitter.stats().is_connected)
@@ -104,5 +109,5 @@ def test_a_session_that_ends_unconfirmed_holds_up_nothing(make_emitter: MakeEmit
         bus.go_away()
         bus.recover()
         emitter.processor()(None, "info", {"event": "x"})
-        wait_until(lambda: emitter.stats().acknowledged == 1, 4)  # the server's time to answer is 5 s
+        wait_until(lambda: emitter.stats().acknowledged == 1, 30)
         assert emitter.stats().dropped == {"bus_lost": 1}

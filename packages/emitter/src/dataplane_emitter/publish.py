@@ -234,7 +234,7 @@ class CoreDelivery:
         """Ask the server whether it has read everything; a session that ends meanwhile never answers."""
         asking = asyncio.create_task(self._connection.flush(_CONFIRM_TIMEOUT_S))
         try:
-            while self._connection.is_connected and not asking.done():
+            while not asking.done() and self._connection.is_connected and self._session == self._connection.sessions:
                 await asyncio.wait([asking], timeout=_LOOK_S)
             return asking.done() and asking.exception() is None
         finally:
