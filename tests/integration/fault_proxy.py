@@ -35,6 +35,7 @@ class Fault(StrEnum):
     CUT = "cut"  # all is applied, half of the answer arrives
     SILENT = "silent"  # all is applied, no answer arrives until the client goes away
     SLOW = "slow"  # all is applied, the answer is late
+    LATE = "late"  # the request arrives after the client has given up, or when the test lets it go
     BUSY = "busy"  # 429 for the whole request
     DOWN = "down"  # 503 for the whole request
     ITEMS_429 = "items_429"  # some items are refused, the rest is applied
@@ -83,10 +84,12 @@ def _locked(planned: Iterator[Fault]) -> Plan:
 class FaultProxy:
     """Listens on a free port of the loopback interface; `plan` may be changed at any time."""
 
-    def __init__(self, upstream: str, plan: Plan = no_faults, *, slow_s: float = 0.5) -> None:
+    def __init__(self, upstream: str, plan: Plan = no_faults, *, slow_s: float = 0.5, late_s: float = 3.0) -> None:
         self.upstream = urlsplit(upstream)
         self.plan = plan
         self.slow_s = slow_s
+        self.late_s = late_s
+        self.late: list[threading.Event] = []
         self.met: Counter[Fault] = Counter()
         self.look_ups = 0
         self.running = 0
@@ -126,6 +129,13 @@ class FaultProxy:
         with self._lock:
             self.running -= 1
 
+    def hold(self) -> None:
+        """Keep a late request back; `late[n].set()` lets number n go on."""
+        go_on = threading.Event()
+        with self._lock:
+            self.late.append(go_on)
+        go_on.wait(self.late_s)
+
     def wait(self, seconds: float) -> None:
         """Let time pass, up to the end of the proxy."""
         self._closed.wait(seconds)
@@ -142,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.path.startswith("/_bulk"):
             self._pass_on(body)
-            self.owner.look_ups += self.path.startswith("/_resolve")
+            self.owner.look_ups += "creation_date" in self.path
             return
         fault = self.owner.plan()
         self.owner.begin(fault)
@@ -166,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
             case Fault.ITEMS_429:
                 self._refuse_some(body)
+            case Fault.LATE:
+                self.owner.hold()
+                self._spoil(fault, self._ask(body))
             case _:
                 self._spoil(fault, self._ask(body))
 

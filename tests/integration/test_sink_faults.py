@@ -20,7 +20,8 @@ PER_FRAME = 100
 
 def frame(signal: str, dataset: str, source: str, numbers: range) -> tuple[str, bytes, dict[str, str]]:
     """Return one message with the events of these numbers."""
-    lines = b"".join(event.encode(event.event_id(source, n), AT, {"message": f"line {n}"}) for n in numbers)
+    envelope = {"dp": {"source": source}}
+    lines = b"".join(event.encode(event.event_id(source, n), AT, {"message": f"line {n}", **envelope}) for n in numbers)
     return f"{signal}.test.{dataset}.host-1", lines, {"Dp-Count": str(len(numbers))}
 
 
@@ -77,6 +78,26 @@ def test_after_any_fault_each_event_is_there_once(plane, proxy, fault):
     assert plane.terminate(sink) == 0
     assert proxy.met[fault] == 3
     assert_each_once(plane, EVENTS)
+
+
+def test_a_late_request_and_a_rollover_double_nothing(plane, proxy):
+    """Given up on, looked up, sent again: the first arrives before a rollover, the second after it; one copy stays."""
+    file = plane.folder / "elastinats.toml"
+    file.write_text(file.read_text().replace("max_count = 500", "in_flight = 1").replace("_s = 1\n", "_s = 4\n"))
+    publish(plane, PER_FRAME)
+    sink = plane.start_sink()
+    plane.wait_for_count(PER_FRAME)
+    proxy.plan, proxy.late_s = sequence(Fault.LATE, Fault.LATE), DEADLINE_S
+    publish(plane, PER_FRAME)
+    wait_until(lambda: len(proxy.late) == 2, plane)
+    proxy.late[0].set()
+    plane.wait_for_count(2 * PER_FRAME)
+    assert plane._ask(f"/logs-{plane.dataset}-test/_rollover", {})["rolled_over"]
+    proxy.late[1].set()
+    wait_until(lambda: not proxy.running, plane)
+    assert plane.terminate(sink) == 0
+    counted = Counter((each["message"], each["dp"]["source"]) for each in plane.documents())
+    assert (len(counted), set(counted.values())) == (2 * PER_FRAME, {1})
 
 
 def test_retries_stay_within_the_limit(plane, proxy):

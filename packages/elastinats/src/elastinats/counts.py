@@ -31,6 +31,8 @@ class Counts:
     returned: int = 0
     retried: int = 0
     looked_up: int = 0
+    taken_back: int = 0
+    doubled: int = 0
     dead_lettered: Counter[str] = field(default_factory=Counter)
     bulks: Counter[str] = field(default_factory=Counter)
     bulk_bytes: int = 0
@@ -68,6 +70,8 @@ class Metrics(Collector):
             "returned_events": (counts.returned, "Events handed back undone when the sink stopped"),
             "retried_events": (counts.retried, "Events sent again after an answer that time can mend"),
             "looked_up_events": (counts.looked_up, "Re-sent events looked up in older backing indices"),
+            "taken_back_events": (counts.taken_back, "Second copies deleted that a rollover had let in"),
+            "doubled_events": (counts.doubled, "Second copies that could not be deleted for lack of rights"),
             "bulk_bytes": (counts.bulk_bytes, "Bodies of bulk requests before compression"),
         }
         for name, (value, text) in plain.items():

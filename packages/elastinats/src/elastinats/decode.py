@@ -66,8 +66,7 @@ def decode(claim: Claim, place: Place, ingested: str, limits: Limits) -> list[Pa
     """
     headers = claim.delivery.headers
     payload = unpack(claim.delivery, limits.decoded_bytes)
-    metadata = claim.delivery.metadata
-    resent = metadata.deliveries > 1 or REPLAY in headers
+    resent = REPLAY in headers or claim.delivery.may_be_repeated
     joint = seams(place.target, ingested)
     framed = COUNT in headers
     found = frame_body(payload, joint) if framed else None

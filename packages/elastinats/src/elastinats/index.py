@@ -6,11 +6,11 @@ Source: Elasticsearch documentation, "Bulk API", "Multi get", "Resolve index", "
 """
 
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import elastic_transport
@@ -19,12 +19,10 @@ import orjson
 
 from dataplane_common.config import mask_url, read_secret
 from dataplane_common.errors import ConfigError, Permanent, Transient
-from elastinats.classify import Item, explain
+from elastinats.answer import FILTER, PLACED_FILTER, Answer, read_items, read_landed
+from elastinats.classify import explain
 from elastinats.config import ElasticsearchConfig
 
-_FILTER = "errors,items.*.status,items.*.error,items.*.failure_store"
-_ALL_WELL = b'{"errors":false,"items":['
-_CREATED = b'"status":201'
 #: Beside the bulks in flight, for look-ups and set-up.
 _SPARE_CONNECTIONS = 4
 #: A question that is not answered within this time is asked again; only bulks may take longer.
@@ -37,17 +35,15 @@ _BODY_TYPES = ("application/x-ndjson", "application/vnd.elasticsearch+x-ndjson")
 logging.getLogger("elastic_transport").propagate = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a bulk request; status 0 means that none came.
+class Forbidden(Permanent):
+    """This user may not do that; what asks has to do without."""
 
-    `items` has every action that was not simply created, by its position.
-    """
 
-    status: int
-    items: Mapping[int, Item] = field(default_factory=dict)
-    reason: str = ""
-    took_s: float = 0.0
+class BackingIndex(NamedTuple):
+    """One index of a data stream, and when it became the one that is written to (ms since the epoch)."""
+
+    name: str
+    created_ms: int
 
 
 class _Answers(elastic_transport.Serializer):
@@ -98,20 +94,21 @@ class Index:
         """Close all connections."""
         await self._unsigned.close()
 
-    async def bulk(self, body: bytes, count: int) -> Answer:
+    async def bulk(self, body: bytes, count: int, *, placed: bool = False) -> Answer:
         """Send `count` actions once and say what came of it; raises nothing for what servers and networks do.
 
-        An answer with another number of items, or one that cannot be read, counts as none.
+        An answer with another number of items, or one that cannot be read, counts as none. `placed` asks where each
+        document is, too.
         """
         started = time.perf_counter()
-        status, content = await self._send_bulk(body)
+        status, content = await self._send_bulk(body, PLACED_FILTER if placed else FILTER)
         took_s = time.perf_counter() - started
         if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return Answer(status, reason=self._named(content), took_s=took_s)
         items = read_items(content, count) if isinstance(content, bytes) else None
         if items is None:
             return Answer(0, reason=self._named(f"an answer that does not fit {count} actions"), took_s=took_s)
-        return Answer(status, items, took_s=took_s)
+        return Answer(status, items, read_landed(content) if placed else {}, took_s=took_s)
 
     async def find(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
         """Return the documents of (index, id) pairs as they are now, refreshed or not; None where there is none.
@@ -130,26 +127,58 @@ class Index:
                 raise Transient(self._named(explain(error)))  # not known is not the same as not there
         return [doc.get("_source") if doc.get("found") else None for doc in found]
 
-    async def backing_indices(self, target: str) -> list[str]:
+    async def backing_indices(self, target: str) -> list[BackingIndex]:
         """Return the backing indices of a data stream, oldest first; an empty list where there is none yet.
 
         Raises:
             Transient, Permanent: the question failed.
         """
-        answer = await self.ask("GET", f"/_resolve/index/{quote(target)}")
-        streams = answer.get("data_streams", []) if isinstance(answer, dict) else []
-        return [name for stream in streams for name in stream["backing_indices"]]
+        answer = await self.ask("GET", f"/{quote(target)}/_settings/index.creation_date?flat_settings=true")
+        found = [(name, entry["settings"]["index.creation_date"]) for name, entry in (answer or {}).items()]
+        return sorted((BackingIndex(name, int(created)) for name, created in found), key=_age)
 
-    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+    async def oldest_bulk_ms(self) -> float:
+        """Return when the oldest of all bulk requests that run now began (ms since the epoch); infinite if none runs.
+
+        Raises:
+            Transient, Permanent: the question failed; `Forbidden` without the cluster privilege `monitor`.
+        """
+        path = "/_tasks?actions=indices:data/write/bulk&filter_path=**.start_time_in_millis"
+        answer = await self.ask("GET", path, is_optional=True)
+        nodes = (answer or {}).get("nodes", {}).values()
+        begun = [float(task["start_time_in_millis"]) for node in nodes for task in node.get("tasks", {}).values()]
+        return min(begun, default=math.inf)
+
+    async def delete(self, documents: Sequence[tuple[str, str]]) -> None:
+        """Delete documents by (index, id); what is not there is deleted already.
+
+        Raises:
+            Transient: not all of them could be deleted; `Forbidden` without the privilege `delete`.
+        """
+        actions = [orjson.dumps({"delete": {"_index": index, "_id": identity}}) for index, identity in documents]
+        status, content = await self._send("POST", f"/_bulk?filter_path={FILTER}", b"\n".join([*actions, b""]))
+        items = read_items(content, len(documents)) if status == HTTPStatus.OK and isinstance(content, bytes) else None
+        if items is None:
+            raise Transient(self._named(content))
+        for item in items.values():
+            if item.status == HTTPStatus.FORBIDDEN and item.type == "security_exception":
+                raise Forbidden(self._named(item.reason))
+            if item.status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+                raise Transient(self._named(item.reason))
+
+    async def ask(self, method: str, path: str, body: Any = None, *, is_optional: bool = False) -> Any:
         """Ask anything else and return the answer; None where the server knows no such thing.
 
         Raises:
             Transient: no answer, or one that time or an operator can change.
+            Forbidden: this user may not, and `is_optional`: there is a way without it.
             Permanent: the server refuses what was asked.
         """
         status, content = await self._send(method, path, body)
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return content
+        if is_optional and status == HTTPStatus.FORBIDDEN:
+            raise Forbidden(self._named(f"{method} {path}: {content}"))
         if status == HTTPStatus.NOT_FOUND:
             return None
         text = self._named(f"{method} {path}: {content}")
@@ -157,8 +186,8 @@ class Index:
             raise Permanent(text)
         raise Transient(text)
 
-    async def _send_bulk(self, body: bytes) -> tuple[int, Any]:
-        params = {"filter_path": _FILTER}
+    async def _send_bulk(self, body: bytes, wanted: str) -> tuple[int, Any]:
+        params = {"filter_path": wanted}
         if self._require_data_stream:
             params["require_data_stream"] = "true"
         path = "/_bulk?" + "&".join(f"{key}={quote(value)}" for key, value in params.items())
@@ -192,31 +221,8 @@ class Index:
         return f"Elasticsearch at {self.shown_hosts}: {text}"
 
 
-def read_items(answer: bytes, count: int) -> dict[int, Item] | None:
-    """Return the items of a bulk answer that were not simply created, by position; None if it does not fit.
-
-    Where all is well, and that is the rule, nothing is parsed.
-    """
-    if answer.startswith(_ALL_WELL) and answer.count(_CREATED) == count and b"failure_store" not in answer:
-        return {}
-    try:
-        items = orjson.loads(answer)["items"]
-        if len(items) != count:
-            return None
-        read = [_item(entry) for entry in items]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return {number: item for number, item in enumerate(read) if item.status != HTTPStatus.CREATED or item.failure_store}
-
-
-def _item(entry: dict[str, dict[str, Any]]) -> Item:
-    (result,) = entry.values()
-    error = result.get("error", {})
-    return Item(
-        int(result["status"]),
-        error if isinstance(error, dict) else {"reason": str(error)},
-        str(result.get("failure_store", "")),
-    )
+def _age(index: BackingIndex) -> tuple[int, str]:
+    return index.created_ms, index.name
 
 
 def _text(error: elasticsearch.ApiError) -> str:

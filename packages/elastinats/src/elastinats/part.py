@@ -6,6 +6,7 @@ Elasticsearch asks for it; until then nothing is kept per event.
 Source: Elasticsearch documentation, "Bulk API".
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,13 +27,18 @@ _INGESTED_LENGTH = len(_INGESTED) - 2 + _TIMESTAMP_LENGTH
 class Claim:
     """A delivery that is being worked on: how many events it has, how many still wait, how many became dead letters.
 
-    `events` is 0 until the delivery is decoded.
+    `events` is 0 until the delivery is decoded. Until `held_until_s` (monotonic) no other sink is given the message.
     """
 
     delivery: Delivery
     events: int = 0
     waiting: int = 0
     dead: int = 0
+    held_until_s: float = math.inf
+
+    def is_held(self, now_s: float) -> bool:
+        """Tell whether the message is ours alone at this moment."""
+        return now_s < self.held_until_s
 
 
 class Event(NamedTuple):

@@ -86,7 +86,8 @@ class Lane:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        return self.consumer.unfetched()
+        held, self._held = self._held, []
+        return self.settler.release(held) + self.consumer.unfetched()
 
     async def _consume(self) -> list[Claim]:
         self._pulled_at = time.monotonic()

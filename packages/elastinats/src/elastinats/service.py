@@ -19,6 +19,7 @@ from dataplane_common.telemetry import TelemetryServer, get_logger
 from elastinats.backlog import watch
 from elastinats.batch import Batch
 from elastinats.bulk import Bulks
+from elastinats.bury import Burials
 from elastinats.config import SinkConfig
 from elastinats.counts import Counts, Metrics
 from elastinats.dead_letter import DeadLetters
@@ -50,15 +51,14 @@ class Sink:
         self.counts = Counts()
         self.limit = Limit(config.batch.in_flight)
         self.metrics = Metrics(self.counts, self.limit)
-        self.settler = Settler(self.counts)
+        self.settler = Settler(self.counts, hold_s=config.ack_wait_s / 2)
         self.index = Index(config.elasticsearch, in_flight=config.batch.in_flight)
         self.connection = Connection(config.nats, name=config.name, report=self._note_bus)
+        self.connection.on_ready(self.settler.lose_hold)
         self.publisher = Publisher(self.connection, report=self._note_letter)
         self.dead_letters = DeadLetters(self.connection, self.publisher)
-        self.bulks = Bulks(
-            self.index, self.limit, self.settler, self.dead_letters, self.counts, self.metrics, self.health,
-            config.max_decoded_bytes, time.time,
-        )  # fmt: skip
+        burials = Burials(self.dead_letters, self.settler, config.max_decoded_bytes, time.time)
+        self.bulks = Bulks(self.index, self.limit, self.settler, burials, self.counts, self.metrics, self.health)
         self.lanes = Lanes(self._lane)
         self.is_prepared = False
 

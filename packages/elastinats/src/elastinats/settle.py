@@ -5,6 +5,8 @@ Invariant: no delivery is acknowledged while one of its events still waits for a
 acknowledgement of its dead letter.
 """
 
+import math
+import time
 from collections import deque
 
 from dataplane_common.bus import Delivery
@@ -14,10 +16,14 @@ from elastinats.part import Claim
 
 
 class Settler:
-    """Keeps the claims of what is being worked on."""
+    """Keeps the claims of what is being worked on.
 
-    def __init__(self, counts: Counts) -> None:
+    `hold_s` is how long after a sign of life a message is surely not given to another sink.
+    """
+
+    def __init__(self, counts: Counts, *, hold_s: float = math.inf) -> None:
         self._counts = counts
+        self._hold_s = hold_s
         self._claims: dict[Claim, None] = {}
         self._unanswered: deque[Claim] = deque()
 
@@ -28,9 +34,15 @@ class Settler:
 
     def claim(self, delivery: Delivery) -> Claim:
         """Begin to work on a delivery: from now on it is kept alive."""
-        claim = Claim(delivery)
+        claim = Claim(delivery, held_until_s=delivery.arrived_s + self._hold_s)
         self._claims[claim] = None
         return claim
+
+    def release(self, claims: list[Claim]) -> list[Delivery]:
+        """Give up claims that were never decoded, and return their deliveries, for the caller to hand back."""
+        for claim in claims:
+            self._claims.pop(claim, None)
+        return [claim.delivery for claim in claims]
 
     def decoded(self, claim: Claim, events: int) -> None:
         """Say how many events the claim's delivery has."""
@@ -65,8 +77,16 @@ class Settler:
         try:
             for claim in [*self._claims]:
                 await claim.delivery.in_progress()
+                now_s = time.monotonic()
+                if claim.is_held(now_s):
+                    claim.held_until_s = now_s + self._hold_s
         except Transient:
             return
+
+    def lose_hold(self) -> None:
+        """Take note that the bus is a new session, which may give any message to anyone."""
+        for claim in self._claims:
+            claim.held_until_s = 0.0
 
     async def answer_late(self) -> None:
         """Give the answers that could not be given while the bus was away."""

@@ -31,6 +31,8 @@ class Scripted:
     """An HTTP endpoint that answers bulk requests as a test says, and else like an Elasticsearch that has all it needs.
 
     `bulks` are functions (bodies' lines) → (status, answer), used up one after the other; then every action is created.
+    `tasks` are begins of bulk requests that run, one answer after the other; then none runs. `indices` are a data
+    stream's, each a second older than the next one.
     `look_ups` are answers to single look-ups, used up likewise; then `documents` are what is there.
     """
 
@@ -38,22 +40,57 @@ class Scripted:
     documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     look_ups: list[dict[str, Any]] = field(default_factory=list)
     indices: list[str] = field(default_factory=lambda: [".ds-1"])
+    tasks: list[list[float]] = field(default_factory=list)
+    deleted: list[tuple[str, str]] = field(default_factory=list)
+    created: dict[str, str] = field(default_factory=dict)
+    forbidden: tuple[str, ...] = ()
+    forbidden_actions: tuple[str, ...] = ()
     bodies: list[bytes] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    on_look_up: Callable[[dict[str, Any]], None] = lambda _document: None
     url: str = ""
 
     def answer(self, path: str, body: bytes, authorization: str) -> tuple[int, Any]:
         """Return (status, JSON) for a request."""
-        if path.startswith("/_bulk"):
-            self.bodies.append(body)
-            self.authorizations.append(authorization)
-            lines = body.splitlines()
-            return self.bulks.pop(0)(lines) if self.bulks else created(lines)
+        if any(part in path for part in self.forbidden):
+            return 403, {"error": {"type": "security_exception", "reason": "no right"}, "status": 403}
+        if not path.startswith("/_bulk"):
+            return 200, self._told(path, body)
+        if body.startswith(b'{"delete"'):
+            return self._delete(body)
+        self.bodies.append(body)
+        self.authorizations.append(authorization)
+        lines = body.splitlines()
+        return self.bulks.pop(0)(lines) if self.bulks else created(lines)
+
+    def _told(self, path: str, body: bytes) -> Any:
+        """Return the answer to a question."""
         if path.startswith("/_mget"):
-            return 200, {"docs": [self._found(doc["_index"], doc["_id"]) for doc in json.loads(body)["docs"]]}
-        if path.startswith("/_resolve"):
-            return 200, {"data_streams": [{"name": "x", "backing_indices": self.indices}]}
-        return 200, {}
+            wanted = json.loads(body)["docs"]
+            for document in wanted:
+                self.on_look_up(document)
+            return {"docs": [self._found(doc["_index"], doc["_id"]) for doc in wanted]}
+        if path.startswith("/_tasks"):
+            begun = self.tasks.pop(0) if self.tasks else []
+            tasks = {str(number): {"start_time_in_millis": at} for number, at in enumerate(begun)}
+            return {"nodes": {"n": {"tasks": tasks}}}
+        if "creation_date" in path:
+            times = {name: str(int(time.time() + number) * 1000) for number, name in enumerate(self.indices, -10)}
+            return {name: {"settings": {"index.creation_date": at}} for name, at in self._created(times).items()}
+        return {}
+
+    def _created(self, times: dict[str, str]) -> dict[str, str]:
+        """Let an index keep the time at which it was first seen."""
+        self.created = {**times, **self.created}
+        return {name: self.created[name] for name in times}
+
+    def _delete(self, body: bytes) -> tuple[int, Any]:
+        wanted = [json.loads(line)["delete"] for line in body.splitlines()]
+        if "delete" in self.forbidden_actions:
+            refusal = {"type": "security_exception", "reason": "no right"}
+            return 200, {"errors": True, "items": [{"delete": {"status": 403, "error": refusal}}] * len(wanted)}
+        self.deleted += [(each["_index"], each["_id"]) for each in wanted]
+        return 200, {"errors": False, "items": [{"delete": {"status": 200}}] * len(wanted)}
 
     def _found(self, index: str, identity: str) -> dict[str, Any]:
         if self.look_ups:
@@ -160,11 +197,13 @@ class Bench:
 
     @asynccontextmanager
     async def running(self):
-        """Run the sink until the block ends, then stop it in order."""
+        """Run the sink until the block ends, then stop it in order; the block begins when the sink is pulling."""
         self.sink, self.stop = Sink(self.config), asyncio.Event()
         await self.sink.prepare(self.stop)
         task = self.task = asyncio.create_task(flow(self.sink, self.stop))
         try:
+            while not (await self.consumer()).get("num_waiting"):
+                await asyncio.sleep(0.01)
             yield self
             self.stop.set()
             self.exit_code = int(await task)
@@ -199,8 +238,13 @@ class Bench:
 
     async def ack_pending(self) -> int:
         """Return how many messages are delivered and not settled."""
-        answer = await self.sink.connection.request(f"$JS.API.CONSUMER.INFO.LOGS.{self.dataset}_r")
-        return int(json.loads(answer)["num_ack_pending"])
+        return int((await self.consumer())["num_ack_pending"])
+
+    async def consumer(self) -> dict[str, Any]:
+        """Return what the server says of the sink's consumer."""
+        subject = f"$JS.API.CONSUMER.INFO.LOGS.{self.config.name}_r"
+        answer: dict[str, Any] = json.loads(await self.sink.connection.request(subject))
+        return answer
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from dataplane_common.bus.session import credentials, let_go, text, tls_context
 from dataplane_common.config import NatsConfig, mask_url
@@ -44,12 +45,13 @@ def _say_nothing(_text: str) -> None:
     """Stand in for a report that nobody asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Subscription:
     subject: str
     handler: Handler
     queue: str
     max_pending: int
+    now: Subscription | None = None
 
     async def deliver(self, message: Msg) -> None:
         self.handler(message)
@@ -132,6 +134,14 @@ class Connection:
         self._subscriptions.append(subscription)
         if self._client is not None and self._ready.is_set():
             await self._subscribe_now(self._client, subscription)
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End the subscriptions to a subject, so that the server knows that nobody is there; never raises."""
+        for subscription in [each for each in self._subscriptions if each.subject == subject]:
+            self._subscriptions.remove(subscription)
+            if subscription.now is not None:
+                with suppress(nats.errors.Error, OSError):
+                    await subscription.now.unsubscribe()
 
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
@@ -238,7 +248,7 @@ class Connection:
         self._note(f"session with {self._shown_servers()} ended: {text(client.last_error or 'connection closed')}")
 
     async def _subscribe_now(self, client: Client, subscription: _Subscription) -> None:
-        await client.subscribe(
+        subscription.now = await client.subscribe(
             subscription.subject,
             queue=subscription.queue,
             cb=subscription.deliver,

@@ -6,15 +6,17 @@ Source: NATS ADR-37 (pull consumers), ADR-15 and the v1 and v2 forms of the ack 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from dataplane_common.bus.connection import Connection, Message
-from dataplane_common.bus.delivery import Delivery
+from dataplane_common.bus.delivery import Delivery, Reader
 from dataplane_common.errors import Transient
 from dataplane_common.lifecycle import cancel
 
@@ -28,6 +30,8 @@ _HEARTBEAT_S = 5.0
 _RETRY_S = 1.0
 _NS = 1_000_000_000
 _DELETED = ("consumer deleted", "no responders", "stream not found", "consumer not found")
+#: Date and time, nanoseconds, zone.
+_TIME = re.compile(r"([0-9-]+T[0-9:]+)(?:\.([0-9]+))?(Z|[+-][0-9:]+)")
 #: Statuses that end a request because it was served.
 _COMPLETED = ("maxbytes", "batch completed")
 
@@ -80,6 +84,8 @@ class PullConsumer:
     _heard_at: float = 0.0
     _again_at: float = 0.0
     _requests: int = 0
+    _reader: Reader = field(default_factory=Reader)
+    _created: str = ""
     _is_missing: bool = True
     _is_paused: bool = False
     _refilling: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -113,7 +119,11 @@ class PullConsumer:
         self._is_paused = False
 
     async def close(self) -> None:
-        """Stop pulling. What was delivered and not settled is delivered again after `ack_wait_s`, to anyone."""
+        """Stop pulling. What was delivered and not settled is delivered again after `ack_wait_s`, to anyone.
+
+        Without a subscriber the server lets go of the requests; what it has sent meanwhile is in `unfetched`.
+        """
+        await self.connection.unsubscribe(f"{self._inbox}.*")
         if self._watch_task is not None:
             await cancel(self._watch_task)
 
@@ -134,7 +144,7 @@ class PullConsumer:
         self._heard_at = time.monotonic()
         if message.reply.startswith("$JS.ACK."):
             self._expected -= 1
-            self._buffer.append(Delivery(message, self.connection))
+            self._buffer.append(Delivery(message, self.connection, self._reader, self._heard_at))
             self._arrived.set()
         else:
             self._on_status(message.headers or {})
@@ -179,12 +189,21 @@ class PullConsumer:
         try:
             if self._is_missing:
                 self._is_missing = False
-                await create_consumer(self.connection, self.config)
+                self._meet(await create_consumer(self.connection, self.config))
             while self._expected < self.max_messages:
                 await self._request()
         except Transient as error:
             self._is_missing = True
             self._postpone(str(error))
+
+    def _meet(self, info: Mapping[str, Any]) -> None:
+        """Take what is stored already for what may have been delivered; answers to a former consumer go nowhere."""
+        created = str(info.get("created", ""))
+        if self._created not in ("", created):
+            self._reader.is_current = False
+            self._reader = Reader()
+        self._created = created
+        self._reader.since_ns = _nanoseconds(str(info.get("ts") or created))
 
     def _postpone(self, why: str) -> None:
         self._again_at = time.monotonic() + _RETRY_S
@@ -204,13 +223,24 @@ class PullConsumer:
         await self.connection.publish(subject, msgspec.json.encode(body), reply=f"{self._inbox}.{self._requests:x}")
 
 
-async def create_consumer(connection: Connection, config: ConsumerConfig) -> None:
-    """Create or update a durable consumer; one with the same configuration is left as it is.
+async def create_consumer(connection: Connection, config: ConsumerConfig) -> dict[str, Any]:
+    """Create or update a durable consumer, return what the server says of it; one with the same configuration stays.
 
     Raises:
         Transient: no answer, or the stream is not there (yet).
     """
     subject = f"$JS.API.CONSUMER.CREATE.{config.stream}.{config.durable}"
-    answer = msgspec.json.decode(await connection.request(subject, msgspec.json.encode(config.as_api())))
+    request = msgspec.json.encode(config.as_api())
+    answer: dict[str, Any] = msgspec.json.decode(await connection.request(subject, request))
     if error := answer.get("error"):
         raise Transient(f"cannot create the consumer: {error.get('description')} ({error.get('err_code')})")
+    return answer
+
+
+def _nanoseconds(text: str) -> int:
+    """Return an RFC 3339 time of the server's, as nanoseconds since the epoch; 0 for none."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return 0
+    whole = datetime.fromisoformat(f"{match[1]}{match[3].replace('Z', '+00:00')}").timestamp()
+    return int(whole) * _NS + int((match[2] or "").ljust(9, "0")[:9])

@@ -28,23 +28,49 @@ class Metadata(NamedTuple):
     pending: int
 
 
+class Reader:
+    """What a delivery needs to know of the consumer that brought it.
+
+    `since_ns` is the server's time when it was last asked for the consumer: what was stored before may have been
+    delivered before, whatever the count says, by a consumer that was deleted or by a server that forgot its
+    acknowledgements. `is_current` ends when another consumer has taken the name: sequences mean other messages then.
+    """
+
+    __slots__ = ("is_current", "since_ns")
+
+    def __init__(self, since_ns: int = 0) -> None:
+        self.since_ns = since_ns
+        self.is_current = True
+
+
 class Delivery:
     """A message that waits for its answer. Settling twice is an error of the caller's and does nothing."""
 
-    __slots__ = ("_connection", "_reply", "data", "headers", "settled", "subject")
+    __slots__ = ("_connection", "_reader", "_reply", "arrived_s", "data", "headers", "settled", "subject")
 
-    def __init__(self, message: Message, connection: Connection) -> None:
+    def __init__(
+        self, message: Message, connection: Connection, reader: Reader | None = None, arrived_s: float = 0.0
+    ) -> None:
         self.subject = message.subject
         self.data = message.data
         self.headers: Mapping[str, str] = message.headers or _NO_HEADERS
         self._reply = message.reply
         self._connection = connection
+        self._reader = reader
+        self.arrived_s = arrived_s
         self.settled = False
 
     @property
     def metadata(self) -> Metadata:
         """The delivery's place in the stream, read from the ack subject."""
         return parse_ack_subject(self._reply)
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether the message may have been delivered before: to this reader, to another one, or to a former one."""
+        metadata = self.metadata
+        since_ns = self._reader.since_ns if self._reader is not None else 0
+        return metadata.deliveries > 1 or metadata.stored_at_ns <= since_ns
 
     async def ack(self) -> None:
         """Say that the message is done."""
@@ -60,13 +86,13 @@ class Delivery:
 
     async def in_progress(self) -> None:
         """Restart the server's `ack_wait` for this message."""
-        if not self.settled:
+        if not self.settled and (self._reader is None or self._reader.is_current):
             await self._connection.publish(self._reply, b"+WPI")
 
     async def _answer(self, verdict: bytes) -> None:
-        if not self.settled:
+        if not self.settled and (self._reader is None or self._reader.is_current):
             await self._connection.publish(self._reply, verdict)
-            self.settled = True
+        self.settled = True
 
 
 def parse_ack_subject(reply: str) -> Metadata:
