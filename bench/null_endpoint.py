@@ -1,4 +1,4 @@
-"""Elasticsearch's place taken by nothing: reads each bulk body and answers 201 for every action.
+"""Elasticsearch's place taken by nothing: answers 201 for every action of a bulk body, and `{}` to every question.
 
 `.venv/bin/python bench/null_endpoint.py PORT`. It shows what a sink itself can do; `bench/sink.py` starts it.
 """
@@ -20,7 +20,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(length(head))
             items = b",".join([_OK] * (body.count(b"\n") // 2))
-            answer = b'{"errors":false,"items":[' + items + b"]}"
+            answer = b'{"errors":false,"items":[' + items + b"]}" if head.startswith(b"POST") else b"{}"
             writer.write(_HEAD % len(answer) + answer)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):

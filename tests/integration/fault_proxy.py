@@ -84,7 +84,9 @@ def _locked(planned: Iterator[Fault]) -> Plan:
 class FaultProxy:
     """Listens on a free port of the loopback interface; `plan` may be changed at any time."""
 
-    def __init__(self, upstream: str, plan: Plan = no_faults, *, slow_s: float = 0.5, late_s: float = 3.0) -> None:
+    def __init__(
+        self, upstream: str, plan: Plan = no_faults, *, slow_s: float = 0.5, late_s: float = 3.0, port: int = 0
+    ) -> None:
         self.upstream = urlsplit(upstream)
         self.plan = plan
         self.slow_s = slow_s
@@ -101,10 +103,11 @@ class FaultProxy:
         class Handler(_Handler):
             owner = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients go away, that is the test
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

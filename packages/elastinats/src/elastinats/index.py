@@ -134,8 +134,8 @@ class Index:
             Transient, Permanent: the question failed.
         """
         answer = await self.ask("GET", f"/{quote(target)}/_settings/index.creation_date?flat_settings=true")
-        found = [(name, entry["settings"]["index.creation_date"]) for name, entry in (answer or {}).items()]
-        return sorted((BackingIndex(name, int(created)) for name, created in found), key=_age)
+        found = [(name, entry["settings"]) for name, entry in _tables(answer) if "settings" in entry]
+        return sorted((BackingIndex(name, int(settings["index.creation_date"])) for name, settings in found), key=_age)
 
     async def oldest_bulk_ms(self) -> float:
         """Return when the oldest of all bulk requests that run now began (ms since the epoch); infinite if none runs.
@@ -145,8 +145,8 @@ class Index:
         """
         path = "/_tasks?actions=indices:data/write/bulk&filter_path=**.start_time_in_millis"
         answer = await self.ask("GET", path, is_optional=True)
-        nodes = (answer or {}).get("nodes", {}).values()
-        begun = [float(task["start_time_in_millis"]) for node in nodes for task in node.get("tasks", {}).values()]
+        nodes = [node for name, found in _tables(answer) if name == "nodes" for _, node in _tables(found)]
+        begun = [float(task["start_time_in_millis"]) for node in nodes for _, task in _tables(node.get("tasks"))]
         return min(begun, default=math.inf)
 
     async def delete(self, documents: Sequence[tuple[str, str]]) -> None:
@@ -219,6 +219,12 @@ class Index:
 
     def _named(self, text: Any) -> str:
         return f"Elasticsearch at {self.shown_hosts}: {text}"
+
+
+def _tables(answer: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the members of an answer that are objects; whatever else may stand there."""
+    found = answer.items() if isinstance(answer, dict) else ()
+    return [(name, value) for name, value in found if isinstance(value, dict)]
 
 
 def _age(index: BackingIndex) -> tuple[int, str]:

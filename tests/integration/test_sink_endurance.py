@@ -1,0 +1,114 @@
+"""The sink over a long outage, beside a host that dies, beside a sink that freezes, on a cluster that elects."""
+
+import signal
+from pathlib import Path
+
+from fault_proxy import Fault, FaultProxy, no_faults
+from test_sink_faults import PER_FRAME, assert_each_once, publish, wait_until
+from test_sink_outcomes import frame
+from test_sink_outcomes import publish as publish_messages
+
+from dataplane_common import event
+
+#: What the README's formula gives for the defaults, on top of what an idle sink has (`[batch]`, pulls).
+MOST_MB = 2 * 5 * (3 + 1) + 2 * 4 + 20
+LARGE = 50_000
+
+
+def resident_mb(process, field: str) -> float:
+    """Return a figure of the kernel's about a process's memory."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(field)
+
+
+def point_at(plane, *urls: str) -> None:
+    """Let the plane's sink use these hosts."""
+    file = plane.folder / "elastinats.toml"
+    hosts = ", ".join(f'"{url}"' for url in urls)
+    file.write_text(file.read_text().replace(f'hosts = ["{plane.elasticsearch_url}"]', f"hosts = [{hosts}]"))
+
+
+def large_frames(dataset: str, count: int) -> list:
+    """Return frames of five events, 250 KB each."""
+    source = event.new_source()
+    documents = [{"message": f"{n} " + "x" * LARGE} for n in range(5)]
+    made = [frame(dataset, *documents, source=event.new_source()) for _ in range(count)]
+    return made if source else []
+
+
+def test_memory_stays_flat_over_an_outage(plane):
+    """With Elasticsearch away and thousands of events waiting, the sink holds what its configuration allows."""
+    frames = 600
+    with FaultProxy(plane.elasticsearch_url, lambda: Fault.DOWN) as proxy:
+        point_at(plane, proxy.url)
+        sink = plane.start_sink()
+        wait_until(lambda: "sink.started" in plane.outputs(), plane)
+        publish_messages(plane.nats_url, large_frames(plane.dataset, 1))
+        wait_until(lambda: proxy.met[Fault.DOWN], plane)
+        idle_mb = resident_mb(sink, "VmRSS")
+        publish_messages(plane.nats_url, large_frames(plane.dataset, frames - 1))
+        before = proxy.met[Fault.DOWN]
+        wait_until(lambda: proxy.met[Fault.DOWN] > before + 8, plane)
+        assert resident_mb(sink, "VmHWM") < idle_mb + MOST_MB
+        proxy.plan = no_faults
+        plane.wait_for_count(5 * frames)
+        assert resident_mb(sink, "VmHWM") < idle_mb + MOST_MB
+        assert plane.terminate(sink) == 0
+    assert plane.count() == 5 * frames
+
+
+def test_one_of_two_hosts_may_die_and_come_back(plane):
+    """What one host does not take goes to the other one; when it is back, it gets its share again."""
+    total = 10 * PER_FRAME
+    with FaultProxy(plane.elasticsearch_url) as staying:
+        leaving = FaultProxy(plane.elasticsearch_url)
+        with leaving:
+            point_at(plane, leaving.url, staying.url)
+            sink = plane.start_sink()
+            wait_until(lambda: publish(plane, PER_FRAME) or (leaving.met.total() and staying.met.total()), plane)
+        before = staying.met.total()
+        publish(plane, total)
+        wait_until(lambda: staying.met.total() > before, plane)
+        with FaultProxy(plane.elasticsearch_url, port=leaving.port) as back:
+            wait_until(lambda: publish(plane, PER_FRAME) or back.met.total(), plane)
+            wait_until(lambda: "waiting" in plane.outputs() or settled(plane), plane)
+            assert plane.terminate(sink) == 0
+    documents = plane.documents()
+    identities = {(each["dp"]["source"], each["message"]) for each in documents}
+    assert len(identities) == len(documents)
+    assert len(documents) % PER_FRAME == 0
+
+
+def settled(plane) -> bool:
+    """Tell whether nothing waits any more."""
+    import json  # noqa: PLC0415
+
+    told = json.loads(
+        plane.command("elastinats", "status", "--json", "--config", str(plane.folder / "elastinats.toml"))
+    )
+    return all(feed["waiting"] == feed["in_flight"] == 0 for feed in told["feeds"])
+
+
+def test_a_frozen_sink_and_its_heir_double_nothing(plane):
+    """Frozen beyond `ack_wait` with requests on their way, over a rollover; its messages go to another sink meanwhile."""
+    file = plane.folder / "elastinats.toml"
+    file.write_text("ack_wait_s = 2\n" + file.read_text())
+    with FaultProxy(plane.elasticsearch_url, lambda: Fault.BUSY) as proxy:
+        unhindered = file.read_text()
+        point_at(plane, proxy.url)
+        frozen = plane.start_sink()
+        publish(plane, PER_FRAME)
+        wait_until(lambda: proxy.met[Fault.BUSY] > 1, plane)
+        frozen.send_signal(signal.SIGSTOP)
+        file.write_text(unhindered)
+        heir = plane.start_sink()
+        plane.wait_for_count(PER_FRAME)
+        assert plane._ask(f"/logs-{plane.dataset}-test/_rollover", {})["rolled_over"]
+        proxy.plan = no_faults
+        frozen.send_signal(signal.SIGCONT)
+        wait_until(lambda: settled(plane), plane)
+        assert plane.terminate(frozen) == 0
+        assert plane.terminate(heir) == 0
+    assert_each_once(plane, PER_FRAME)
