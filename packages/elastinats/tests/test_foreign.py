@@ -10,7 +10,8 @@ from elastinats.foreign import Context, document, split
 from elastinats.routes import place
 
 AT = "2026-11-22T10:15:30.123456Z"
-CONTEXT = Context("logs.prod.web.host-1", place("logs.prod.web.host-1", "{signal}-{dataset}-{namespace}"), AT)
+AT_NS = 1_795_342_530_123_456_000
+CONTEXT = Context("logs.prod.web.host-1", place("logs.prod.web.host-1", "{signal}-{dataset}-{namespace}"), AT_NS)
 ENVELOPE = {
     "@timestamp": AT,
     "event": {"dataset": "web"},

@@ -112,6 +112,11 @@ class Bulks:
 
     async def _read(self, parts: Sequence[Part], answer: Answer, places: Places) -> list[Part]:
         """Settle what the answer decided and return what is to be sent again."""
+        if not answer.items and self._look_ups.are_known(answer.landed, places):
+            for target in {part.target for part in parts}:
+                self.health.mended(target)
+            await self.settler.all_indexed(parts)
+            return []
         later: list[Part] = []
         doubts: list[Doubt] = []
         start = 0

@@ -13,7 +13,7 @@ import orjson
 
 from dataplane_common.bus import Delivery
 from dataplane_common.errors import Permanent
-from dataplane_common.event import split_id, timestamp
+from dataplane_common.event import split_id
 from dataplane_common.frame import COUNT, ENCODING, REPLAY, decode_payload
 from elastinats import foreign
 from elastinats.part import Claim, Part, Seams, action, events, limited, seams
@@ -26,7 +26,8 @@ _OUR_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]+(?:\.[0-9]+)?")
 #: The same with the end of its JSON text and the next member, at the start of a line whose own start is cut off.
 _OUR_ID_ENDS = re.compile(_OUR_ID.pattern + rb'",').match
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b\x08": "gzip"}
-_NS = 1_000_000_000
+#: First bytes of them.
+_MAGIC_STARTS = {magic[:1] for magic in _MAGIC}
 
 
 class Limits(NamedTuple):
@@ -81,6 +82,8 @@ def unpack(delivery: Delivery, max_bytes: int) -> bytes:
         Permanent: see `dataplane_common.frame.decode_payload`.
     """
     headers = delivery.headers
+    if not headers and delivery.data[:1] not in _MAGIC_STARTS:
+        return delivery.data
     if ENCODING not in headers and (name := _compression(delivery.data)):
         try:
             return decode_payload(delivery.data, {**headers, ENCODING: name}, max_bytes)
@@ -157,10 +160,9 @@ def _without(headers: Mapping[str, str], name: str) -> dict[str, str]:
 
 def _documents(delivery: Delivery, payload: bytes, place: Place, joint: Seams) -> tuple[bytes, int]:
     source = origin(delivery)
-    stored_at = timestamp(source.stored_at_ns / _NS)
-    context = foreign.Context(delivery.subject, place, stored_at)
+    context = foreign.Context(delivery.subject, place, source.stored_at_ns)
     framed = COUNT in delivery.headers
-    found = []
+    found: list[bytes] = []
     for index, piece in enumerate(pieces(delivery.headers, payload)):
         own = _own_event(piece) if framed else None
         identity, content = own or (_quoted(source.event_id(index)), foreign.document(piece, context))

@@ -7,6 +7,8 @@ what is no JSON object becomes `message`.
 
 import json
 import re
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,8 +23,16 @@ _SPECIAL = METADATA_NAMES | {
     "@timestamp", "@msg", "@filepath", "@hostname", "@raw_msg", "@source", "msg", "level", "time", "event", "dp",
     "host", "ecs", "log", "message", "labels",
 }  # fmt: skip
-#: Signs of a name that Elasticsearch refuses; values that look so only cost time.
-_ODD_NAME = re.compile(rb'""|"\.|\.\.|\."|" ')
+#: Those of them that are no trouble where they have the type that they should have; the envelope is filled in place.
+_USUAL = frozenset({"@timestamp", "message", "event", "host", "ecs", "log", "labels", "_id", "dp"})
+_UNUSUAL = _SPECIAL - _USUAL
+_RESERVED_IN_EVENT = ("dataset", "sequence", "ingested")
+_CANONICAL = len("2026-11-22T10:15:30.123456Z")
+#: What a name that Elasticsearch refuses cannot do without, and such a name itself; the first is quickly found.
+_SIGNS = (b'""', b'" ', b'".', b'."', b"..")
+_ODD_NAME = re.compile(rb'"(?:\s*|\.[^"]*|[^"]*\.\s*\.[^"]*|[^"]*\.)"\s*:')
+#: A quote that is no quote: with it, counting quotes does not find a repeated key.
+_DISGUISED_QUOTE = b"\\u0022"
 #: A high surrogate that no low one follows, or a low one without a high one before it, as JSON writes them.
 _HALF_PAIR = re.compile(
     r"((?<!\\)(?:\\\\)*)(?:\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})"
@@ -31,12 +41,21 @@ _HALF_PAIR = re.compile(
 )
 
 
+_EMPTY: dict[str, Any] = {}
+_NS = 1_000_000_000
+
+
 class Context(NamedTuple):
-    """Where a message came from: its subject, that subject's place, and when it was stored (RFC 3339)."""
+    """Where a message came from: its subject, that subject's place, and when it was stored (ns since the epoch)."""
 
     subject: str
     place: Place
-    stored_at: str
+    stored_at_ns: int
+
+    @property
+    def stored_at(self) -> str:
+        """When it was stored (RFC 3339)."""
+        return timestamp(self.stored_at_ns / _NS)
 
 
 def split(payload: bytes) -> list[bytes]:
@@ -62,19 +81,80 @@ def document(piece: bytes, context: Context) -> bytes:
         return _dumped(_from_text(piece, context))
     try:
         plain = orjson.dumps(fields)
-        if plain.count(b'"') != piece.count(b'"'):  # a key may stand there twice, and a value would be lost
-            complete = _loaded_completely(piece)
-            fields = complete if isinstance(complete, dict) else fields
-        elif _is_plain(fields, piece):
+        if plain.count(b'"') != piece.count(b'"') or _DISGUISED_QUOTE in piece:
+            complete = _loaded_completely(piece)  # a key may stand there twice, and a value would be lost
+            return _dumped(_from_object(complete if isinstance(complete, dict) else fields, context))
+        if _has_odd_name(piece):
+            return _dumped(_from_object(fields, context))
+        if fields.keys().isdisjoint(_SPECIAL) and "." not in "".join(fields):
             return _dumped(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
+        if _is_usual(fields):
+            return orjson.dumps(_in_place(fields, context))
         return _dumped(_from_object(fields, context))
     except (TypeError, RecursionError):  # numbers beyond 64 bits, or nested deeper than any mapping could be
         return _dumped(_from_text(piece, context))
 
 
-def _is_plain(fields: dict[str, Any], piece: bytes) -> bool:
-    """Tell whether a document can pass as it is, behind the envelope."""
-    return fields.keys().isdisjoint(_SPECIAL) and not any("." in key for key in fields) and not _ODD_NAME.search(piece)
+def _has_odd_name(piece: bytes) -> bool:
+    for sign in _SIGNS:
+        if sign in piece:
+            return _ODD_NAME.search(piece) is not None
+    return False
+
+
+def _is_usual(fields: dict[str, Any]) -> bool:
+    """Tell whether a document is shaped as events are, so that its envelope can be filled without looking further."""
+    if not fields.keys().isdisjoint(_UNUSUAL) or "." in "".join(fields):
+        return False
+    get = fields.get
+    if not (
+        type(get("message", "")) is type(get("_id", "")) is str
+        and type(get("host", _EMPTY)) is type(get("event", _EMPTY)) is type(get("labels", _EMPTY)) is dict
+    ):
+        return False
+    dp = get("dp", _EMPTY)
+    return _is_canonical(get("@timestamp")) and type(dp) is dict and all(type(value) is str for value in dp.values())
+
+
+def _is_canonical(value: Any) -> bool:
+    """Tell whether a record's own time is written just as ours are."""
+    if type(value) is not str or len(value) != _CANONICAL or value[-1] != "Z" or value[10] != "T" or value[19] != ".":
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _in_place(fields: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Fill the envelope of a usual document, and put aside into labels what belongs to the envelope."""
+    aside = {"_id": fields.pop("_id")} if "_id" in fields else {}
+    for name, value in fields.pop("dp", _EMPTY).items():
+        aside[f"dp.{name}"] = value
+    event = fields.setdefault("event", {})
+    for name in _RESERVED_IN_EVENT:
+        if name in event:
+            aside[f"event.{name}"] = event.pop(name)
+    event["dataset"] = context.place.dataset
+    if context.place.host:
+        fields.setdefault("host", {}).setdefault("name", context.place.host)
+    if "ecs" not in fields:
+        fields["ecs"] = {"version": ECS_VERSION}
+    if aside:
+        labels = fields.setdefault("labels", {})
+        for path, value in aside.items():
+            name = _label(path)
+            while name in labels:
+                name += "_"
+            labels[name] = value if isinstance(value, str) else _dumped(value).decode()
+    return fields
+
+
+@lru_cache(maxsize=1000)
+def _label(path: str) -> str:
+    """Return a path's name as a label: flat, as `merge` gives it."""
+    return next(iter(merge({path: ""}, {}).get("labels", {path: ""})))
 
 
 def _loaded(text: bytes) -> Any:

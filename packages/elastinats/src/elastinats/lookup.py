@@ -66,7 +66,8 @@ class LookUps:
         result: list[Part] = []
         doubts: list[Doubt] = []
         for part in parts:
-            indices = _reachable(part, places[part.target]) if part.resent else ()
+            among = places[part.target] if part.resent else ()
+            indices = _reachable(part, among) if len(among) > 1 else ()
             if len(indices) > 1:
                 doubts += [Doubt(part, at, event, indices) for at, event in enumerate(events(part))]
             else:
@@ -80,6 +81,12 @@ class LookUps:
             return all([await self.index.backing_indices(target) == indices for target, indices in places.items()])
         except (Transient, Permanent):
             return False
+
+    @staticmethod
+    def are_known(landed: Mapping[int, str], places: Places) -> bool:
+        """Tell whether all that was created is in indices that were known when it was sent."""
+        known = {index.name for indices in places.values() for index in indices}
+        return known.issuperset(landed.values())
 
     async def settle_created(self, part: Part, landed: Mapping[int, str], places: Places) -> None:
         """Settle re-sent events that were created; where they landed beyond the known indices, look for a copy."""

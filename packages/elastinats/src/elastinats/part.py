@@ -9,6 +9,7 @@ Source: Elasticsearch documentation, "Bulk API".
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -87,6 +88,7 @@ class Seams(NamedTuple):
     middle: bytes
 
 
+@lru_cache(maxsize=256)
 def seams(target: str, ingested: str) -> Seams:
     """Return the texts that turn a frame's lines into bulk actions; `ingested` is the time of arrival."""
     return Seams(_ACTION % target.encode(), _ACTION_END + b"\n" + _INGESTED % ingested.encode())

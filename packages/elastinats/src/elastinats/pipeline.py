@@ -58,11 +58,12 @@ class Lane:
         """Consume what has arrived, and send the batch when it is full or old enough."""
         self._reap()
         claims = await self._consume()
+        moment = timestamp(self.now())
         for number, claim in enumerate(claims):
             if stop.is_set():
                 self._held += claims[number:]
                 return
-            for part in await self._decode(claim):
+            for part in await self._decode(claim, moment):
                 if not self.batch.fits(part):
                     await self._send()
                 self.batch.add(part, time.monotonic())
@@ -102,15 +103,14 @@ class Lane:
     def _claimed(self, deliveries: Iterable[Delivery]) -> list[Claim]:
         return [self.settler.claim(delivery) for delivery in deliveries]
 
-    async def _decode(self, claim: Claim) -> list[Part]:
+    async def _decode(self, claim: Claim, moment: str) -> list[Part]:
         """Return a claim's parts; a message that nobody can read becomes a dead letter."""
-        moment = timestamp(self.now())
         try:
             parts = decode(claim, self._place(claim.delivery.subject), moment, self.limits)
         except Permanent as error:
             await self._bury(claim, error, moment)
             return []
-        self.settler.decoded(claim, sum(part.count for part in parts))
+        self.settler.decoded(claim, parts[0].count if len(parts) == 1 else sum(part.count for part in parts))
         return parts
 
     async def _bury(self, claim: Claim, error: Permanent, moment: str) -> None:

@@ -8,11 +8,12 @@ acknowledgement of its dead letter.
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
-from dataplane_common.bus import Delivery
+from dataplane_common.bus import Delivery, ack_all
 from dataplane_common.errors import Transient
 from elastinats.counts import Counts
-from elastinats.part import Claim
+from elastinats.part import Claim, Part
 
 
 class Settler:
@@ -55,6 +56,22 @@ class Settler:
         """Say that events became documents."""
         self._counts.indexed += events
         await self._done(claim, events)
+
+    async def all_indexed(self, parts: Sequence[Part]) -> None:
+        """Say that every event of the parts became a document; the messages that are done are answered at once."""
+        done = []
+        for part in parts:
+            part.claim.waiting -= part.count
+            self._counts.indexed += part.count
+            if part.claim.waiting == 0:
+                done.append(part.claim)
+        try:
+            await ack_all([claim.delivery for claim in done])
+        except Transient:
+            self._unanswered.extend(done)
+            return
+        for claim in done:
+            self._claims.pop(claim, None)
 
     async def in_failure_store(self, claim: Claim, events: int) -> None:
         """Say that Elasticsearch keeps events in its failure store."""

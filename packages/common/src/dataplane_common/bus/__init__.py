@@ -6,6 +6,7 @@
 
 from dataplane_common.bus.connection import Connection, Message
 from dataplane_common.bus.consumer import ConsumerConfig, Delivery, PullConsumer
+from dataplane_common.bus.delivery import ack_all
 from dataplane_common.bus.publisher import PubAck, Publisher
 from dataplane_common.bus.streams import ensure_streams, load_streams, stream_for
 
@@ -17,6 +18,7 @@ __all__ = [
     "PubAck",
     "Publisher",
     "PullConsumer",
+    "ack_all",
     "ensure_streams",
     "load_streams",
     "stream_for",

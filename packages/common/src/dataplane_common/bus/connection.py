@@ -7,7 +7,7 @@ behind the caller's back and no error of the old session survives (docs/adr/0001
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from dataplane_common.bus.session import credentials, let_go, text, tls_context
+from dataplane_common.bus.session import let_go, options, send_all, text
 from dataplane_common.config import NatsConfig, mask_url
 from dataplane_common.errors import ConfigError, TooLarge, Transient
 from dataplane_common.frame import HEADROOM_BYTES
@@ -27,8 +27,6 @@ from dataplane_common.retry import Backoff
 
 #: The server's own default, assumed until a server has told its limit.
 _DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024
-#: Two missed pings end a session: with 10 s between pings a half-open server is noticed within 30 s.
-_MAX_OUTSTANDING_PINGS = 2
 #: How often a session is looked at for an end that its callback could not tell.
 _WATCH_INTERVAL_S = 0.5
 #: What is flushed when the connection is closed may take this long.
@@ -164,6 +162,17 @@ class Connection:
         except (nats.errors.Error, OSError, AssertionError) as error:
             raise Transient(f"cannot publish to {subject}: {text(error)}") from error
 
+    async def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Hand many small messages without headers to the socket at once.
+
+        Raises:
+            Transient: there is no session, and none of them was sent.
+        """
+        client = self._client
+        if client is None or not client.is_connected:
+            raise Transient(f"not connected to NATS at {self._shown_servers()}: {self._last_error}")
+        await send_all(client, messages)
+
     async def request(self, subject: str, payload: bytes = b"", *, timeout_s: float = 5.0) -> bytes:
         """Send a request and return its reply's payload.
 
@@ -257,23 +266,11 @@ class Connection:
         )
 
     def _options(self) -> dict[str, Any]:
-        config = self._config
         return {
-            "servers": [*config.servers, *(url for url in self._discovered if url not in config.servers)],
-            "name": self._name,
-            "allow_reconnect": False,
-            "max_reconnect_attempts": 1,
-            "reconnect_time_wait": 0.1,
-            "connect_timeout": config.connect_timeout_s,
-            "ping_interval": config.ping_interval_s,
-            "max_outstanding_pings": _MAX_OUTSTANDING_PINGS,
-            "pending_size": 0,
-            "inbox_prefix": config.inbox_prefix,
+            **options(self._config, self._name, self._discovered),
             "error_cb": self._on_error,
             "closed_cb": partial(_set, self._ended),
             "lame_duck_mode_cb": self._on_lame_duck,
-            "tls": tls_context(config),
-            **credentials(config),
         }
 
     async def _on_error(self, error: Exception) -> None:

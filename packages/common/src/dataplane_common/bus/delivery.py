@@ -4,7 +4,7 @@ Flows in: a message of a JetStream consumer. Flows out: exactly one of ack, nak 
 Source: NATS ADR-15 (v1 ack subject, 9 tokens) and the v2 form with domain and account (11 tokens or more).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -46,7 +46,7 @@ class Reader:
 class Delivery:
     """A message that waits for its answer. Settling twice is an error of the caller's and does nothing."""
 
-    __slots__ = ("_connection", "_reader", "_reply", "arrived_s", "data", "headers", "settled", "subject")
+    __slots__ = ("_connection", "_metadata", "_reader", "_reply", "arrived_s", "data", "headers", "settled", "subject")
 
     def __init__(
         self, message: Message, connection: Connection, reader: Reader | None = None, arrived_s: float = 0.0
@@ -59,11 +59,14 @@ class Delivery:
         self._reader = reader
         self.arrived_s = arrived_s
         self.settled = False
+        self._metadata: Metadata | None = None
 
     @property
     def metadata(self) -> Metadata:
         """The delivery's place in the stream, read from the ack subject."""
-        return parse_ack_subject(self._reply)
+        if self._metadata is None:
+            self._metadata = parse_ack_subject(self._reply)
+        return self._metadata
 
     @property
     def may_be_repeated(self) -> bool:
@@ -86,13 +89,29 @@ class Delivery:
 
     async def in_progress(self) -> None:
         """Restart the server's `ack_wait` for this message."""
-        if not self.settled and (self._reader is None or self._reader.is_current):
+        if self._is_awaited():
             await self._connection.publish(self._reply, b"+WPI")
 
     async def _answer(self, verdict: bytes) -> None:
-        if not self.settled and (self._reader is None or self._reader.is_current):
+        if self._is_awaited():
             await self._connection.publish(self._reply, verdict)
         self.settled = True
+
+    def _is_awaited(self) -> bool:
+        return not self.settled and (self._reader is None or self._reader.is_current)
+
+
+async def ack_all(deliveries: Sequence[Delivery]) -> None:
+    """Say of messages that came over one connection that they are done.
+
+    Raises:
+        Transient: the bus is away; nothing was said.
+    """
+    if deliveries:
+        awaited = [(each._reply, b"+ACK") for each in deliveries if each._is_awaited()]  # noqa: SLF001 - our own
+        await deliveries[0]._connection.publish_all(awaited)  # noqa: SLF001
+    for delivery in deliveries:
+        delivery.settled = True
 
 
 def parse_ack_subject(reply: str) -> Metadata:
