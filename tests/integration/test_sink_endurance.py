@@ -92,7 +92,7 @@ def settled(plane) -> bool:
 
 
 def test_a_frozen_sink_and_its_heir_double_nothing(plane):
-    """Frozen beyond `ack_wait` with requests on their way, over a rollover; its messages go to another sink meanwhile."""
+    """Frozen beyond `ack_wait` with requests on their way, over a rollover, while another sink gets its messages."""
     file = plane.folder / "elastinats.toml"
     file.write_text("ack_wait_s = 2\n" + file.read_text())
     with FaultProxy(plane.elasticsearch_url, lambda: Fault.BUSY) as proxy:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastinats.foreign import Context, document, split
+from elastinats.foreign import _UNUSUAL, Context, _from_object, document, split
 from elastinats.routes import place
+from elastinats.usual import is_usual
 
 AT = "2026-11-22T10:15:30.123456Z"
 AT_NS = 1_795_342_530_123_456_000
@@ -194,3 +195,26 @@ def test_plain_fields_come_through_unchanged(fields):
     for name, value in fields.items():
         if not isinstance(value, dict | list):
             assert found[name] == value
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"@timestamp": AT, "message": "x."},
+        {"@timestamp": AT, "message": ".", "event": {"dataset": "other", "sequence": 4, "kind": "event"}},
+        {"@timestamp": AT, "_id": "a-1", "dp": {"source": "s"}, "labels": {"a": "b"}, "host": {"ip": "::1"}},
+        {"@timestamp": AT, "host": {"name": "own"}, "ecs": {"version": "1"}, "log": {"level": "info"}},
+        {"@timestamp": AT, "_id": "a", "labels": {"id": "taken"}},
+    ],
+)
+def test_the_quick_way_says_what_the_thorough_one_says(fields):
+    """A document that is shaped as events are gets the same envelope, and the same labels, as any other one."""
+    piece = json.dumps(fields).encode()
+    assert is_usual(fields, _UNUSUAL)
+    assert made(piece) == _from_object(json.loads(piece), CONTEXT)
+
+
+def test_a_repeated_key_in_disguise_loses_no_value():
+    """Quotes that are written as escapes do not hide that a key stands there twice."""
+    found = made(rb'{"a":1,"a":2,"b":"\u0022\u0022"}')
+    assert (found["a"], found["b"], found["labels"]) == (1, '""', {"a": "2"})

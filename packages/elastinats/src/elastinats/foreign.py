@@ -5,16 +5,15 @@ lost and nothing is refused; what collides with the envelope or has a name that 
 what is no JSON object becomes `message`.
 """
 
-import json
 import re
-from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 from dataplane_common.event import ECS_VERSION, METADATA_NAMES, merge, parse_timestamp, timestamp
+from elastinats.lenient import dump, load, load_completely
 from elastinats.routes import Place
+from elastinats.usual import USUAL, fill_in_place, is_usual
 
 #: Below this a number is a time in seconds, above it one in milliseconds (both meet in the year 5138 and in 1973).
 _MILLISECONDS_FROM = 100_000_000_000
@@ -23,25 +22,12 @@ _SPECIAL = METADATA_NAMES | {
     "@timestamp", "@msg", "@filepath", "@hostname", "@raw_msg", "@source", "msg", "level", "time", "event", "dp",
     "host", "ecs", "log", "message", "labels",
 }  # fmt: skip
-#: Those of them that are no trouble where they have the type that they should have; the envelope is filled in place.
-_USUAL = frozenset({"@timestamp", "message", "event", "host", "ecs", "log", "labels", "_id", "dp"})
-_UNUSUAL = _SPECIAL - _USUAL
-_RESERVED_IN_EVENT = ("dataset", "sequence", "ingested")
-_CANONICAL = len("2026-11-22T10:15:30.123456Z")
+_UNUSUAL = _SPECIAL - USUAL
 #: What a name that Elasticsearch refuses cannot do without, and such a name itself; the first is quickly found.
 _SIGNS = (b'""', b'" ', b'".', b'."', b"..")
 _ODD_NAME = re.compile(rb'"(?:\s*|\.[^"]*|[^"]*\.\s*\.[^"]*|[^"]*\.)"\s*:')
 #: A quote that is no quote: with it, counting quotes does not find a repeated key.
 _DISGUISED_QUOTE = b"\\u0022"
-#: A high surrogate that no low one follows, or a low one without a high one before it, as JSON writes them.
-_HALF_PAIR = re.compile(
-    r"((?<!\\)(?:\\\\)*)(?:\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})"
-    r"|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2})",
-    re.IGNORECASE,
-)
-
-
-_EMPTY: dict[str, Any] = {}
 _NS = 1_000_000_000
 
 
@@ -62,145 +48,47 @@ def split(payload: bytes) -> list[bytes]:
     """Return the bytes of each event: elements of an array, lines of NDJSON, or else the whole."""
     text = payload.strip()
     if text.startswith(b"["):
-        elements = _loaded(text)
-        return [_dumped(element) for element in elements] if isinstance(elements, list) and elements else [payload]
-    if b"\n" not in text or isinstance(_loaded(text), dict):
+        elements = load(text)
+        return [dump(element) for element in elements] if isinstance(elements, list) and elements else [payload]
+    if b"\n" not in text or isinstance(load(text), dict):
         return [payload]
     lines = [line for line in text.split(b"\n") if line.strip()]
     return (
-        lines
-        if any(line.lstrip().startswith(b"{") and isinstance(_loaded(line), dict) for line in lines)
-        else [payload]
+        lines if any(line.lstrip().startswith(b"{") and isinstance(load(line), dict) for line in lines) else [payload]
     )
 
 
 def document(piece: bytes, context: Context) -> bytes:
     """Return one event's JSON object with the envelope filled in."""
-    fields = _loaded(piece)
+    fields = load(piece)
     if not isinstance(fields, dict):
-        return _dumped(_from_text(piece, context))
+        return dump(_from_text(piece, context))
     try:
-        plain = orjson.dumps(fields)
-        if plain.count(b'"') != piece.count(b'"') or _DISGUISED_QUOTE in piece:
-            complete = _loaded_completely(piece)  # a key may stand there twice, and a value would be lost
-            return _dumped(_from_object(complete if isinstance(complete, dict) else fields, context))
-        if _has_odd_name(piece):
-            return _dumped(_from_object(fields, context))
-        if fields.keys().isdisjoint(_SPECIAL) and "." not in "".join(fields):
-            return _dumped(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
-        if _is_usual(fields):
-            return orjson.dumps(_in_place(fields, context))
-        return _dumped(_from_object(fields, context))
+        return _with_envelope(fields, piece, context)
     except (TypeError, RecursionError):  # numbers beyond 64 bits, or nested deeper than any mapping could be
-        return _dumped(_from_text(piece, context))
+        return dump(_from_text(piece, context))
 
 
-def _has_odd_name(piece: bytes) -> bool:
+def _with_envelope(fields: dict[str, Any], piece: bytes, context: Context) -> bytes:
+    """Fill in the envelope, the quickest way that this document allows."""
+    plain = orjson.dumps(fields)
+    if plain.count(b'"') != piece.count(b'"') or _DISGUISED_QUOTE in piece:
+        complete = load_completely(piece)  # a key may stand there twice, and a value would be lost
+        return dump(_from_object(complete if isinstance(complete, dict) else fields, context))
+    if _has_odd_name(plain):
+        return dump(_from_object(fields, context))
+    if fields.keys().isdisjoint(_SPECIAL) and "." not in "".join(fields):
+        return dump(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
+    if is_usual(fields, _UNUSUAL):
+        return orjson.dumps(fill_in_place(fields, context.place))
+    return dump(_from_object(fields, context))
+
+
+def _has_odd_name(text: bytes) -> bool:
     for sign in _SIGNS:
-        if sign in piece:
-            return _ODD_NAME.search(piece) is not None
+        if sign in text:
+            return _ODD_NAME.search(text) is not None
     return False
-
-
-def _is_usual(fields: dict[str, Any]) -> bool:
-    """Tell whether a document is shaped as events are, so that its envelope can be filled without looking further."""
-    if not fields.keys().isdisjoint(_UNUSUAL) or "." in "".join(fields):
-        return False
-    get = fields.get
-    if not (
-        type(get("message", "")) is type(get("_id", "")) is str
-        and type(get("host", _EMPTY)) is type(get("event", _EMPTY)) is type(get("labels", _EMPTY)) is dict
-    ):
-        return False
-    dp = get("dp", _EMPTY)
-    return _is_canonical(get("@timestamp")) and type(dp) is dict and all(type(value) is str for value in dp.values())
-
-
-def _is_canonical(value: Any) -> bool:
-    """Tell whether a record's own time is written just as ours are."""
-    if type(value) is not str or len(value) != _CANONICAL or value[-1] != "Z" or value[10] != "T" or value[19] != ".":
-        return False
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _in_place(fields: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Fill the envelope of a usual document, and put aside into labels what belongs to the envelope."""
-    aside = {"_id": fields.pop("_id")} if "_id" in fields else {}
-    for name, value in fields.pop("dp", _EMPTY).items():
-        aside[f"dp.{name}"] = value
-    event = fields.setdefault("event", {})
-    for name in _RESERVED_IN_EVENT:
-        if name in event:
-            aside[f"event.{name}"] = event.pop(name)
-    event["dataset"] = context.place.dataset
-    if context.place.host:
-        fields.setdefault("host", {}).setdefault("name", context.place.host)
-    if "ecs" not in fields:
-        fields["ecs"] = {"version": ECS_VERSION}
-    if aside:
-        labels = fields.setdefault("labels", {})
-        for path, value in aside.items():
-            name = _label(path)
-            while name in labels:
-                name += "_"
-            labels[name] = value if isinstance(value, str) else _dumped(value).decode()
-    return fields
-
-
-@lru_cache(maxsize=1000)
-def _label(path: str) -> str:
-    """Return a path's name as a label: flat, as `merge` gives it."""
-    return next(iter(merge({path: ""}, {}).get("labels", {path: ""})))
-
-
-def _loaded(text: bytes) -> Any:
-    """Return the JSON value, or None where the text is none."""
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return _loaded_completely(text)
-
-
-def _loaded_completely(text: bytes) -> Any:
-    """Parse what strict parsers refuse or shorten: NaN, repeated keys, lone surrogates, bytes that are not UTF-8."""
-    repeated: list[tuple[str, Any]] = []
-
-    def keep_all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        unique: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in unique:
-                repeated.append((key, value))
-            else:
-                unique[key] = value
-        return unique
-
-    try:
-        value = json.loads(_decoded(text), parse_constant=str, object_pairs_hook=keep_all)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, dict) and repeated:
-        _add_repeated(value, repeated)
-    return value
-
-
-def _decoded(text: bytes) -> str:
-    r"""Return text without what cannot be stored: bytes that are not UTF-8, and halves of surrogate pairs."""
-    return _HALF_PAIR.sub(r"\1\\ufffd", text.decode("utf-8", "replace"))
-
-
-def _add_repeated(fields: dict[str, Any], repeated: list[tuple[str, Any]]) -> None:
-    """Keep the second and later values of a repeated key under `labels`."""
-    labels = fields.setdefault("labels", {})
-    if isinstance(labels, dict):
-        for key, value in repeated:
-            name = key
-            while name in labels:
-                name += "_"
-            labels[name] = value if isinstance(value, str) else json.dumps(value)
 
 
 def _from_text(piece: bytes, context: Context) -> dict[str, Any]:
@@ -236,7 +124,7 @@ def _rename(fields: dict[str, Any]) -> None:
         _move(fields, "level", "log", "level")
     message = fields.get("message")
     if message is not None and not isinstance(message, str):
-        fields["message"] = _dumped(message).decode()
+        fields["message"] = dump(message).decode()
 
 
 def _move(fields: dict[str, Any], old: str, *path: str) -> None:
@@ -287,12 +175,3 @@ def _envelope(fields: dict[str, Any], context: Context) -> dict[str, Any]:
     if "ecs" not in fields and "ecs.version" not in fields:
         envelope["ecs"] = {"version": ECS_VERSION}
     return envelope
-
-
-def _dumped(value: Any) -> bytes:
-    """Return the JSON text; what orjson refuses (big numbers, lone surrogates) is mended as little as possible."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-        return text.encode("utf-8", "replace")

@@ -173,15 +173,15 @@ def test_a_lost_acknowledgement_doubles_nothing(make_bench, scripted):
 
     async def scenario() -> None:
         async with bench.running():
-            publish, lost = bench.sink.connection.publish, []
+            publish_all, lost = bench.sink.connection.publish_all, []
 
-            async def lossy(subject, payload, **more) -> None:
-                if payload == b"+ACK" and not lost:
-                    lost.append(subject)
-                    return
-                await publish(subject, payload, **more)
+            async def lossy(messages) -> None:
+                kept = list(messages)
+                if kept and not lost:
+                    lost.append(kept.pop())
+                await publish_all(kept)
 
-            bench.sink.connection.publish = lossy
+            bench.sink.connection.publish_all = lossy
             conflict = {"type": "version_conflict_engine_exception", "index": ".ds-1"}
             scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
             scripted.bulks += [bench.created, bench.answers({"status": 409, "error": conflict})]
