@@ -92,6 +92,7 @@ class FaultProxy:
         self.slow_s = slow_s
         self.late_s = late_s
         self.late: list[threading.Event] = []
+        self.connections: set[socket.socket] = set()
         self.met: Counter[Fault] = Counter()
         self.look_ups = 0
         self.running = 0
@@ -119,6 +120,9 @@ class FaultProxy:
         self._closed.set()
         self._server.shutdown()
         self._server.socket.close()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def begin(self, fault: Fault) -> None:
         """Count a bulk request that arrives."""
@@ -149,6 +153,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     owner: FaultProxy
+
+    def setup(self) -> None:
+        """Remember the connection, which ends with the proxy."""
+        super().setup()
+        self.owner.connections.add(self.connection)
 
     def do_ANY(self) -> None:
         """Pass a request on, or do to it what the plan says."""
@@ -274,6 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         """Flush what a fault has not closed already."""
+        self.owner.connections.discard(self.connection)
         with suppress(OSError, ValueError):
             super().finish()
 

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastinats.classify import Item, RequestVerdict, Verdict, explain, is_ambiguous, request_verdict, verdict
-from elastinats.index import read_items
+from elastinats.answer import read_items
+from elastinats.classify import (
+    Item,
+    RequestVerdict,
+    Verdict,
+    conflicting_field,
+    explain,
+    is_ambiguous,
+    request_verdict,
+    verdict,
+)
 
 CONFLICT = {"type": "version_conflict_engine_exception", "index": ".ds-logs-x-y-000001"}
 
@@ -87,6 +96,21 @@ def test_an_error_is_told_with_its_causes():
     """The chain of `caused_by` is one line."""
     error = {"type": "a", "reason": "x\n y", "caused_by": {"type": "b", "reason": "z"}}
     assert explain(error) == "a: x y; caused by b: z"
+
+
+@pytest.mark.parametrize(
+    ("reason", "field"),
+    [
+        ("[1:9] failed to parse field [n] of type [long] in document with id '1'", "n"),
+        ("[1:9] object mapping for [user] tried to parse field [user] as object, but found a concrete value", "user"),
+        ("mapper [a.b] cannot be changed from type [long] to [text]", "a.b"),
+        ("Limit of total fields [8] has been exceeded", ""),
+    ],
+)
+def test_a_type_conflict_names_its_field(reason, field):
+    """Whatever words the server chooses, and however deep it hides them."""
+    assert conflicting_field({"type": "a", "reason": reason}) == field
+    assert conflicting_field({"type": "a", "caused_by": {"type": "b", "reason": reason}}) == field
 
 
 def test_an_answer_without_errors_is_not_parsed_and_counted_all_the_same():

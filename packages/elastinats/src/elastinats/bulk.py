@@ -15,7 +15,7 @@ from dataplane_common.errors import ConfigError
 from dataplane_common.retry import Backoff
 from elastinats.answer import Answer
 from elastinats.bury import Burials
-from elastinats.classify import Item, RequestVerdict, Verdict, is_ambiguous, request_verdict, verdict
+from elastinats.classify import Item, RequestVerdict, Verdict, conflicting_field, is_ambiguous, request_verdict, verdict
 from elastinats.counts import Counts, Metrics
 from elastinats.dead_letter import Reason
 from elastinats.health import Health
@@ -71,11 +71,14 @@ class Bulks:
 
     async def _send(self, parts: Sequence[Part], places: Places) -> Answer | None:
         """Send when there is room; None if what was found out is outdated by then, so that nothing was sent."""
-        body = b"".join([part.body for part in parts])
+        body = b"".join([part.wire for part in parts])
+        to_data_stream = parts[0].style.op == "create"
         async with self.limit:
             if _with_doubts(parts) != parts or not await self._look_ups.are_current(places):
                 return None
-            answer = await self.index.bulk(body, sum(part.count for part in parts), placed=bool(places))
+            answer = await self.index.bulk(
+                body, sum(part.count for part in parts), placed=bool(places), to_data_stream=to_data_stream
+            )
         self.counts.bulks[str(answer.status or "none")] += 1
         self.counts.bulk_bytes += len(body)
         self.metrics.bulk_seconds.observe(answer.took_s)
@@ -126,6 +129,8 @@ class Bulks:
                 sorted_out.setdefault(verdict(item), []).append(position)
             await self._settle_stored(part, sorted_out, items, _landed(part, start, answer), places)
             if positions := sorted_out.get(Verdict.REJECTED):
+                for field_name in filter(None, (conflicting_field(items[at].error) for at in positions)):
+                    self.counts.conflict(field_name)
                 await self.burials.bury(part, {at: (_reason(items[at].status), items[at].reason) for at in positions})
             later += self._again(part, {at: items[at] for at in sorted_out.get(Verdict.LATER, ())})
             if positions := sorted_out.get(Verdict.CONFLICT):
@@ -159,7 +164,8 @@ class Bulks:
             self.limit.slow_down()
         self.health.trouble(part.target, next(iter(items.values())).reason)
         open_ones = any(is_ambiguous(item.status) for item in items.values())
-        return [pick(part, [*items], resent=part.resent or open_ones)]
+        left = pick(part, [*items])
+        return [as_resent(left) if open_ones else left]
 
     async def _split(self, parts: Sequence[Part], answer: Answer) -> None:
         """Find the event that a request was refused for by halving; alone, it is a dead letter."""

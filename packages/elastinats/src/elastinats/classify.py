@@ -5,6 +5,7 @@ Invariant: only an answer that blames the event itself rejects it; whatever an o
 Source: Elasticsearch documentation, "Bulk API"; its exception types as answered by 8.19.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -71,6 +72,10 @@ _NOT_THE_EVENTS_FAULT = frozenset(
         "validation_exception",  # too many shards in the cluster: a data stream could not be created
     }
 )
+_TYPE_CONFLICT = re.compile(
+    r"(?:failed to parse field|object mapping for|mapper) "
+    r"\[([^\]]+)\] (?:of type|tried to parse field|cannot be changed from type)"
+)
 _PIPELINE_MISSING = "pipeline with id ["
 _CREATED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 _AGAIN = frozenset(
@@ -116,6 +121,15 @@ def request_verdict(status: int) -> RequestVerdict:
 def is_ambiguous(status: int) -> bool:
     """Tell whether a request that failed so may have been carried out all the same, wholly or in part."""
     return status == 0 or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT
+
+
+def conflicting_field(error: Any) -> str:
+    """Return the name of the field whose type a document contradicts, or ""."""
+    while isinstance(error, Mapping):
+        if match := _TYPE_CONFLICT.search(str(error.get("reason", ""))):
+            return match[1]
+        error = error.get("caused_by")
+    return ""
 
 
 def explain(error: Any) -> str:

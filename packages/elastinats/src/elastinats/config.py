@@ -7,7 +7,7 @@ Invariant: whatever is here can be run; a contradiction is refused with the plac
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,13 +53,22 @@ class RouteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """`[[routes]]`: which subjects go to which data stream.
 
     `target` may hold `{signal}`, `{dataset}` and `{namespace}`. `stream` is needed only for subjects that are neither
-    `logs.` nor `metrics.`.
+    `logs.` nor `metrics.`. `op` `index` is for an index that is no data stream; with `id` `auto` Elasticsearch makes
+    the ids, which is faster and no longer exactly once. `drop` takes the messages out of the consumer unread. `rename`,
+    `remove` and `add` change fields, in this order.
     """
 
     name: str
     subjects: tuple[str, ...]
     target: str = "{signal}-{dataset}-{namespace}"
     stream: str | None = None
+    op: Literal["create", "index"] = "create"
+    id: Literal["event", "auto"] = "event"
+    pipeline: str | None = None
+    drop: bool = False
+    rename: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+    add: dict[str, Any] = {}
 
 
 class StopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

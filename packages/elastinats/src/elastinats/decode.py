@@ -16,8 +16,9 @@ from dataplane_common.errors import Permanent
 from dataplane_common.event import split_id
 from dataplane_common.frame import COUNT, ENCODING, REPLAY, decode_payload
 from elastinats import foreign
-from elastinats.part import Claim, Part, Seams, action, events, limited, seams
+from elastinats.part import PLAIN, Claim, Event, Part, Seams, Style, action, events, limited, ruled, seams
 from elastinats.routes import Place
+from elastinats.rules import NO_RULES, Rules
 
 #: On a dead letter of somebody else's message: where its first event was stored, so that a replay keeps the id.
 ORIGIN = "Dp-Origin"
@@ -58,7 +59,9 @@ class Origin(NamedTuple):
         return f"{self.stream}-{self.sequence}-{self.stored_at_ns:x}-{self.first_index + index}"
 
 
-def decode(claim: Claim, place: Place, ingested: str, limits: Limits) -> list[Part]:
+def decode(
+    claim: Claim, place: Place, ingested: str, limits: Limits, style: Style = PLAIN, rules: Rules = NO_RULES
+) -> list[Part]:
     """Return the parts of a claim's delivery; `ingested` is the time of arrival.
 
     Raises:
@@ -67,12 +70,13 @@ def decode(claim: Claim, place: Place, ingested: str, limits: Limits) -> list[Pa
     """
     headers = claim.delivery.headers
     payload = unpack(claim.delivery, limits.decoded_bytes)
-    resent = REPLAY in headers or claim.delivery.may_be_repeated
-    joint = seams(place.target, ingested)
+    resent = style.is_exact and (REPLAY in headers or claim.delivery.may_be_repeated)
+    joint = seams(place.target, ingested, style)
     framed = COUNT in headers
     found = frame_body(payload, joint) if framed else None
     body, count = found or _documents(claim.delivery, payload, place, joint)
-    return limited(Part(claim, place.target, body, count, found is not None, resent), limits.part_bytes)
+    part = Part(claim, place.target, body, count, found is not None, resent, style)
+    return limited(ruled(part, rules) if rules else part, limits.part_bytes)
 
 
 def unpack(delivery: Delivery, max_bytes: int) -> bytes:
@@ -140,7 +144,8 @@ def originals(part: Part, positions: Sequence[int], max_bytes: int) -> list[Orig
     result = []
     for event in (all_events[position] for position in positions):
         if part.framed or (COUNT in delivery.headers and _OUR_ID.fullmatch(event.identity)):
-            result.append(Original(event.key, event.line, {**_without(delivery.headers, ENCODING), COUNT: "1"}))
+            line = _line_of(event, unpack(delivery, max_bytes)) if part.style.ruled else event.line
+            result.append(Original(event.key, line, {**_without(delivery.headers, ENCODING), COUNT: "1"}))
             continue
         source = origin(delivery)
         found = found or pieces(delivery.headers, unpack(delivery, max_bytes))
@@ -152,6 +157,12 @@ def originals(part: Part, positions: Sequence[int], max_bytes: int) -> list[Orig
             piece = found[index - source.first_index]
             result.append(Original(event.key, piece, {**_without(delivery.headers, ENCODING), **told}))
     return result
+
+
+def _line_of(event: Event, payload: bytes) -> bytes:
+    """Return an event's line as its frame brought it, before any rule."""
+    start = payload.find(b'{"_id":"%b"' % event.identity)
+    return event.line if start < 0 else payload[start:].partition(b"\n")[0] + b"\n"
 
 
 def _without(headers: Mapping[str, str], name: str) -> dict[str, str]:

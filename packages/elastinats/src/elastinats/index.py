@@ -94,14 +94,16 @@ class Index:
         """Close all connections."""
         await self._unsigned.close()
 
-    async def bulk(self, body: bytes, count: int, *, placed: bool = False) -> Answer:
+    async def bulk(self, body: bytes, count: int, *, placed: bool = False, to_data_stream: bool = True) -> Answer:
         """Send `count` actions once and say what came of it; raises nothing for what servers and networks do.
 
         An answer with another number of items, or one that cannot be read, counts as none. `placed` asks where each
-        document is, too.
+        document is, too; `to_data_stream` lets nothing create an index instead of a data stream.
         """
         started = time.perf_counter()
-        status, content = await self._send_bulk(body, PLACED_FILTER if placed else FILTER)
+        status, content = await self._send_bulk(
+            body, PLACED_FILTER if placed else FILTER, to_data_stream=to_data_stream
+        )
         took_s = time.perf_counter() - started
         if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return Answer(status, reason=self._named(content), took_s=took_s)
@@ -186,9 +188,9 @@ class Index:
             raise Permanent(text)
         raise Transient(text)
 
-    async def _send_bulk(self, body: bytes, wanted: str) -> tuple[int, Any]:
+    async def _send_bulk(self, body: bytes, wanted: str, *, to_data_stream: bool) -> tuple[int, Any]:
         params = {"filter_path": wanted}
-        if self._require_data_stream:
+        if self._require_data_stream and to_data_stream:
             params["require_data_stream"] = "true"
         path = "/_bulk?" + "&".join(f"{key}={quote(value)}" for key, value in params.items())
         status, content = await self._send("POST", path, body, timeout_s=self._config.request_timeout_s)

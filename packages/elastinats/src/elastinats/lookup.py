@@ -123,7 +123,7 @@ class LookUps:
                     absent.setdefault(doubt.part, []).append(doubt.position)
                     continue
                 first, stored = next(iter(copies.items()))
-                if not is_same(stored, doubt.event.document):
+                if not doubt.part.style.pipeline and not is_same(stored, doubt.event.document):
                     cause = f"{doubt.part.target} has another document with the id {doubt.event.key}"
                     await self.burials.bury(doubt.part, {doubt.position: (Reason.ID_CONFLICT, cause)})
                 elif ours is not None and ours[doubt.position] == first:

@@ -8,15 +8,17 @@ Source: Elasticsearch documentation, "Bulk API".
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
 
 from dataplane_common.bus import Delivery
+from elastinats.rules import Rules
 
-_ACTION = b'{"create":{"_index":"%b","_id":"'
+_BEFORE_ID = b',"_id":"'
 _ACTION_END = b'"}}'
 _INGESTED = b'{"event.ingested":"%b",'
 #: `2026-11-22T10:15:30.123456Z`: the one form in which times of arrival are written.
@@ -40,6 +42,23 @@ class Claim:
     def is_held(self, now_s: float) -> bool:
         """Tell whether the message is ours alone at this moment."""
         return now_s < self.held_until_s
+
+
+class Style(NamedTuple):
+    """How a route's events are sent. `ruled` documents are not what their message brought."""
+
+    op: str = "create"
+    pipeline: str = ""
+    id: str = "event"
+    ruled: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether an event that is sent twice can be there only once, as far as it is looked up."""
+        return self.op == "create" and self.id == "event"
+
+
+PLAIN = Style()
 
 
 class Event(NamedTuple):
@@ -79,6 +98,17 @@ class Part:
     count: int
     framed: bool
     resent: bool
+    style: Style = PLAIN
+
+    @property
+    def wire(self) -> bytes:
+        """The body as it is sent: without ids where Elasticsearch makes them."""
+        if self.style.id == "event":
+            return self.body
+        lines = self.body.split(b"\n")
+        anonymous = seams(self.target, "", self.style).action.removesuffix(_BEFORE_ID) + b"}}"
+        lines[0:-1:2] = [anonymous] * self.count
+        return b"\n".join(lines)
 
 
 class Seams(NamedTuple):
@@ -89,9 +119,11 @@ class Seams(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def seams(target: str, ingested: str) -> Seams:
+def seams(target: str, ingested: str, style: Style = PLAIN) -> Seams:
     """Return the texts that turn a frame's lines into bulk actions; `ingested` is the time of arrival."""
-    return Seams(_ACTION % target.encode(), _ACTION_END + b"\n" + _INGESTED % ingested.encode())
+    pipeline = b',"pipeline":' + orjson.dumps(style.pipeline) if style.pipeline else b""
+    head = b'{"%b":{"_index":"%b"%b' % (style.op.encode(), target.encode(), pipeline)
+    return Seams(head + _BEFORE_ID, _ACTION_END + b"\n" + _INGESTED % ingested.encode())
 
 
 def action(identity: bytes, content: bytes, joint: Seams) -> bytes:
@@ -102,25 +134,37 @@ def action(identity: bytes, content: bytes, joint: Seams) -> bytes:
 def events(part: Part) -> list[Event]:
     """Take a part apart."""
     lines = part.body.split(b"\n")
-    start = len(_ACTION) - 2 + len(part.target.encode())
+    start = len(seams(part.target, "", part.style).action)
     return [
         Event(head[start : -len(_ACTION_END)], document)
         for head, document in zip(lines[0:-1:2], lines[1::2], strict=True)
     ]
 
 
-def pick(part: Part, positions: Sequence[int], *, resent: bool | None = None) -> Part:
+def pick(part: Part, positions: Sequence[int]) -> Part:
     """Return a part of some of a part's events."""
     lines = part.body.split(b"\n")
     chosen = [line for position in positions for line in lines[2 * position : 2 * position + 2]]
     body = b"\n".join(chosen) + b"\n" if chosen else b""
-    again = part.resent if resent is None else resent
-    return Part(part.claim, part.target, body, len(positions), part.framed, again)
+    return replace(part, body=body, count=len(positions))
 
 
 def as_resent(part: Part) -> Part:
-    """Return the part marked as one whose events may have been indexed before."""
-    return Part(part.claim, part.target, part.body, part.count, part.framed, resent=True)
+    """Return the part marked as one whose events may have been indexed before, where that makes a difference."""
+    return part if part.resent or not part.style.is_exact else replace(part, resent=True)
+
+
+def ruled(part: Part, rules: Rules) -> Part:
+    """Return the part with its documents changed by rules; a line that is no JSON object stays, and is refused."""
+    lines = part.body.split(b"\n")
+    for number in range(1, len(lines), 2):
+        arrival, content = lines[number][:_INGESTED_LENGTH], lines[number][_INGESTED_LENGTH:]
+        with suppress(ValueError):
+            fields = orjson.loads(b"{" + content)
+            rules.apply(fields)
+            if fields:
+                lines[number] = arrival + orjson.dumps(fields)[1:]
+    return replace(part, body=b"\n".join(lines))
 
 
 def halve(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:

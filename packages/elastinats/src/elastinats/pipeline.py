@@ -18,7 +18,7 @@ from elastinats.bulk import Bulks
 from elastinats.dead_letter import DeadLetters, Letter, Reason
 from elastinats.decode import ORIGIN, Limits, carrier, decode, origin
 from elastinats.part import Claim, Part
-from elastinats.routes import Feed, Place, place
+from elastinats.routes import Feed, Place, Plan, place
 from elastinats.settle import Settler
 
 #: How long a step waits for messages when there is no batch to send; a stop is noticed within it.
@@ -34,7 +34,7 @@ class Lane:
     """The flow of one route in one stream. `step` is one iteration; `run` loops until told to stop."""
 
     consumer: PullConsumer
-    target: str
+    plan: Plan
     batch: Batch
     bulks: Bulks
     settler: Settler
@@ -72,7 +72,7 @@ class Lane:
 
     def reroute(self, feed: Feed) -> None:
         """Follow a changed route from the next message on."""
-        self.target = feed.target
+        self.plan = feed.plan
         self._places.clear()
 
     def hold(self) -> None:
@@ -105,18 +105,26 @@ class Lane:
 
     async def _decode(self, claim: Claim, moment: str) -> list[Part]:
         """Return a claim's parts; a message that nobody can read becomes a dead letter."""
+        plan = self.plan
+        if plan.drop:
+            return await self._drop(claim)
         try:
-            parts = decode(claim, self._place(claim.delivery.subject), moment, self.limits)
+            parts = decode(claim, self._place(claim.delivery.subject), moment, self.limits, plan.style, plan.rules)
         except Permanent as error:
             await self._bury(claim, error, moment)
             return []
         self.settler.decoded(claim, parts[0].count if len(parts) == 1 else sum(part.count for part in parts))
         return parts
 
+    async def _drop(self, claim: Claim) -> list[Part]:
+        count = _told(claim.delivery)
+        self.settler.decoded(claim, count)
+        await self.settler.dropped(claim, count)
+        return []
+
     async def _bury(self, claim: Claim, error: Permanent, moment: str) -> None:
         delivery = claim.delivery
-        told = delivery.headers.get(COUNT, "")
-        count = int(told) if told.isascii() and told.isdigit() else 1
+        count = _told(delivery)
         first = origin(delivery).event_id(0)
         reason = Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
         headers = {**delivery.headers, ORIGIN: first}
@@ -130,7 +138,7 @@ class Lane:
         if found is None:
             if len(self._places) >= _REMEMBERED_PLACES:
                 self._places.clear()
-            found = self._places[subject] = place(subject, self.target)
+            found = self._places[subject] = place(subject, self.plan.target)
         return found
 
     async def _send(self) -> None:
@@ -148,3 +156,9 @@ class Lane:
         for task in [task for task in self._running if task.done()]:
             self._running.discard(task)
             task.result()
+
+
+def _told(delivery: Delivery) -> int:
+    """Return how many events a message says that it has."""
+    told = delivery.headers.get(COUNT, "")
+    return int(told) if told.isascii() and told.isdigit() else 1

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from dataplane_common.errors import ConfigError, Permanent
 from dataplane_common.taxonomy import Signal, host_token, parse_subject, token
 from elastinats.config import RouteConfig, SinkConfig
+from elastinats.part import PLAIN, Style
+from elastinats.rules import ENVELOPE, NO_RULES, Rules, rules_of, touched
 
 _STREAMS = {Signal.LOGS.value: "LOGS", Signal.METRICS.value: "METRICS"}
 _PLACEHOLDERS = re.compile(r"\{([^{}]*)\}")
@@ -21,6 +23,15 @@ _GENERIC = "generic"
 _DEFAULT_NAMESPACE = "default"
 
 
+class Plan(NamedTuple):
+    """What a route does with its events."""
+
+    target: str
+    style: Style = PLAIN
+    rules: Rules = NO_RULES
+    drop: bool = False
+
+
 class Feed(NamedTuple):
     """What one durable consumer reads. No filter means the whole stream."""
 
@@ -28,7 +39,7 @@ class Feed(NamedTuple):
     stream: str
     durable: str
     filter_subjects: tuple[str, ...]
-    target: str
+    plan: Plan
 
 
 class Place(NamedTuple):
@@ -51,10 +62,11 @@ def feeds(config: SinkConfig) -> list[Feed]:
     found = []
     for route in config.routes:
         _check_target(route)
+        plan = _plan(route)
         for stream, subjects in _by_stream(route).items():
             whole = any(subject == f"{stream.lower()}.>" for subject in subjects)
             durable = f"{config.name}_{route.name}"
-            found.append(Feed(route.name, stream, durable, () if whole else tuple(subjects), route.target))
+            found.append(Feed(route.name, stream, durable, () if whole else tuple(subjects), plan))
     return found
 
 
@@ -86,6 +98,16 @@ def overlap(one: str, other: str) -> bool:
         if a != b and "*" not in (a, b):
             return False
     return len(left) == len(right)
+
+
+def _plan(route: RouteConfig) -> Plan:
+    rules = rules_of(route.rename, route.remove, route.add)
+    if forbidden := sorted(touched(rules) & ENVELOPE):
+        raise ConfigError(f'routes: "{route.name}": no rule may change {", ".join(forbidden)}: it makes the event')
+    if any(not part for name in touched(rules) for part in name.split(".")):
+        raise ConfigError(f'routes: "{route.name}": a field needs a name, dots between its parts')
+    style = Style(route.op, route.pipeline or "", route.id, ruled=bool(rules))
+    return Plan(route.target, style, rules, route.drop)
 
 
 def _by_stream(route: RouteConfig) -> dict[str, list[str]]:

@@ -121,7 +121,7 @@ class Sink:
         consumer = PullConsumer(self.connection, consumer_config(self.config, feed), report=self._note_bus)
         return Lane(
             consumer,
-            feed.target,
+            feed.plan,
             Batch(self.config.batch),
             self.bulks,
             self.settler,

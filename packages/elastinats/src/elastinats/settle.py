@@ -83,6 +83,11 @@ class Settler:
         self._counts.duplicate += events
         await self._done(claim, events)
 
+    async def dropped(self, claim: Claim, events: int) -> None:
+        """Say that events were left out, as the configuration wants."""
+        self._counts.dropped += events
+        await self._done(claim, events)
+
     async def dead(self, claim: Claim, events: int, reason: str) -> None:
         """Say that events became dead letters, which are stored."""
         self._counts.dead_lettered[reason] += events

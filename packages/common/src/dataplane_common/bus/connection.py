@@ -238,7 +238,8 @@ class Connection:
 
     async def _open(self, client: Client) -> None:
         deadline_s = self._config.connect_timeout_s * 2
-        await asyncio.wait_for(client.connect(**self._options()), deadline_s)
+        async with asyncio.timeout(deadline_s):
+            await client.connect(**self._options())
         for subscription in self._subscriptions:
             await self._subscribe_now(client, subscription)
         await client.flush(timeout=deadline_s)  # type: ignore[arg-type]  # a float works
