@@ -22,7 +22,7 @@ from elastinats import cli_dlq, original, session, show
 from elastinats.config import SinkConfig, load_config
 from elastinats.routes import feeds
 from elastinats.service import serve
-from elastinats.setup import create_streams_and_consumers, put_templates
+from elastinats.setup import create_streams_and_consumers, planned_on_the_bus, planned_templates, put_templates
 from elastinats.status import status as read_status
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ ListenOption = Annotated[str | None, typer.Option("--listen", help="Serve /healt
 SingleNodeOption = Annotated[
     bool, typer.Option("--single-node", help="New indices get no replicas, which one node could not hold.")
 ]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 OriginalOption = Annotated[
     Path | None,
     typer.Option("--from-original", help="Print the TOML for a JSON configuration of the original elastinats."),
@@ -90,10 +91,14 @@ def setup(
     elasticsearch: ElasticsearchOption = None,
     *,
     single_node: SingleNodeOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Create streams, consumers and index templates; what is there already stays as it is."""
+    """Create streams, consumers and index templates; says first what will change, leaves alone what others made."""
     loaded = _load(config, nats, elasticsearch, single_node=single_node)
-    lines = _run(_set_up(loaded))
+    lines = _run(_set_up(loaded, dry_run=dry_run))
+    if dry_run:
+        show.print_lines(["nothing was changed"])
+        return
     changed = sum(": created" in line or ": updated" in line for line in lines)
     show.print_lines([*lines, f"set up; created or changed: {changed}"])
 
@@ -148,11 +153,17 @@ def show_version() -> None:
     show.print_lines([version("elastinats")])
 
 
-async def _set_up(config: SinkConfig) -> list[str]:
+async def _set_up(config: SinkConfig, *, dry_run: bool) -> list[str]:
+    single_node = config.elasticsearch.single_node
     async with session.bus(config) as connection, session.index(config.elasticsearch) as client:
-        lines = await create_streams_and_consumers(connection, config)
         await session.cluster_health(client)
-        return lines + await put_templates(client, single_node=config.elasticsearch.single_node)
+        show.print_lines(await planned_on_the_bus(connection, config))
+        for change in await planned_templates(client, single_node=single_node):
+            show.print_change(change.template.kind, change.template.name, change.difference)
+        if dry_run:
+            return []
+        lines = await create_streams_and_consumers(connection, config)
+        return lines + await put_templates(client, single_node=single_node)
 
 
 def _load(

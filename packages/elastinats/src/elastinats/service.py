@@ -7,12 +7,13 @@ never a reason to end; a stop hands back what could not be finished.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from dataplane_common import notify
 from dataplane_common.bus import Connection, Publisher, PullConsumer, ensure_streams
-from dataplane_common.errors import ConfigError, ExitCode, Permanent, Transient
+from dataplane_common.errors import ConfigError, DataPlaneError, ExitCode, Permanent, Transient
 from dataplane_common.lifecycle import cancel, wait_first
 from dataplane_common.retry import Backoff
 from dataplane_common.telemetry import TelemetryServer, get_logger
@@ -37,6 +38,8 @@ _log = get_logger("elastinats")
 _BACKOFF = Backoff(initial_s=0.5, max_s=10.0)
 #: How often answers that the bus could not take are given again.
 _TICK_S = 1.0
+#: A deleted stream is missed by every publisher; four questions each time are nothing.
+_LOOK_FOR_STREAMS_S = 2.0
 #: A claim is kept alive this many times within `ack_wait`.
 _SIGNS_OF_LIFE = 3
 
@@ -110,6 +113,14 @@ class Sink:
                     lane.hold()
                 await self.settler.keep_alive()
                 due = time.monotonic() + interval_s
+
+    async def keep_streams(self) -> None:
+        """Create streams again that somebody deleted, so that publishers find them, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_STREAMS_S)
+            with suppress(DataPlaneError):
+                for name in await ensure_streams(self.connection):
+                    _log.warning("stream.created_again", stream=name)
 
     async def close(self) -> None:
         """Close both connections."""
@@ -191,6 +202,7 @@ async def flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
     sink.is_prepared = True
     beside = [
         asyncio.create_task(sink.keep_alive()),
+        asyncio.create_task(sink.keep_streams()),
         asyncio.create_task(watch(sink.connection, lambda: sink.feeds, sink.metrics.backlogs, time.time)),
     ]
     try:

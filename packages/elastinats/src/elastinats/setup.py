@@ -12,14 +12,19 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any, NamedTuple
 
-from dataplane_common.bus import Connection, ConsumerConfig, ensure_streams
-from dataplane_common.bus.consumer import create_consumer
+from dataplane_common.bus import Connection, ConsumerConfig, ensure_streams, load_streams
+from dataplane_common.bus.consumer import consumer_info, create_consumer
+from dataplane_common.bus.streams import stream_info
 from dataplane_common.errors import Permanent
 from elastinats.config import SinkConfig
+from elastinats.difference import difference
 from elastinats.index import Index
 from elastinats.routes import Feed, feeds
 
 _MADE_BY = "elastinats"
+_LIFECYCLE = "lifecycle"
+#: Where a server keeps documents by index lifecycle management only.
+_POLICY = "dataplane"
 #: Field types that a smaller distribution lacks, and what serves instead.
 _SIMPLER_TYPES = {"match_only_text": "text", "wildcard": "keyword", "constant_keyword": "keyword"}
 _PATHS = {"component": "/_component_template", "index": "/_index_template"}
@@ -51,6 +56,14 @@ class Template(NamedTuple):
         return f"{_PATHS[self.kind]}/{self.name}"
 
 
+class Change(NamedTuple):
+    """What is to be done about a template, and what that would change."""
+
+    template: Template
+    outcome: Outcome
+    difference: list[str]
+
+
 def templates(*, single_node: bool) -> list[Template]:
     """Return the templates in the order in which they are put; `single_node` makes indices without replicas."""
     found = []
@@ -64,6 +77,15 @@ def templates(*, single_node: bool) -> list[Template]:
     return found
 
 
+async def planned_templates(index: Index, *, single_node: bool) -> list[Change]:
+    """Say what is to be done about each template; nothing is changed.
+
+    Raises:
+        Transient: the server does not answer, or refuses this user.
+    """
+    return [await _plan(index, template) for template in templates(single_node=single_node)]
+
+
 async def put_templates(index: Index, *, single_node: bool) -> list[str]:
     """Create or update our templates and say what was done about each.
 
@@ -72,8 +94,8 @@ async def put_templates(index: Index, *, single_node: bool) -> list[str]:
         Permanent: it refuses a template.
     """
     lines = []
-    for template in templates(single_node=single_node):
-        outcome, left_out = await _put(index, template)
+    for template, outcome, _ in await planned_templates(index, single_node=single_node):
+        left_out = await _put(index, template) if outcome in {Outcome.CREATED, Outcome.UPDATED} else []
         lines.append(f"{template.kind} template {template.name}: {outcome}{_listed(left_out)}")
     return lines
 
@@ -86,6 +108,25 @@ async def put_missing_templates(index: Index, *, single_node: bool) -> list[str]
     return []
 
 
+async def planned_on_the_bus(connection: Connection, config: SinkConfig) -> list[str]:
+    """Say which streams and consumers are to be created; nothing is changed.
+
+    Raises:
+        Transient: the server does not answer.
+    """
+    streams = [
+        f"+ stream {stream.name}: {', '.join(stream.subjects)}"
+        for stream in load_streams()
+        if await stream_info(connection, stream.name) is None
+    ]
+    consumers = [
+        f"+ consumer {feed.stream}/{feed.durable}: {', '.join(feed.filter_subjects) or 'everything'}"
+        for feed in feeds(config)
+        if await consumer_info(connection, feed.stream, feed.durable) is None
+    ]
+    return streams + consumers
+
+
 async def create_streams_and_consumers(connection: Connection, config: SinkConfig) -> list[str]:
     """Create the streams and the durable consumers of all routes and say what was done.
 
@@ -95,8 +136,13 @@ async def create_streams_and_consumers(connection: Connection, config: SinkConfi
     """
     lines = [f"stream {name}: created" for name in await ensure_streams(connection)] or ["streams: unchanged"]
     for feed in feeds(config):
-        await create_consumer(connection, consumer_config(config, feed))
-        lines.append(f"consumer {feed.stream}/{feed.durable}: ready")
+        wanted = consumer_config(config, feed)
+        present = await consumer_info(connection, feed.stream, feed.durable)
+        if present is not None and not str(present["config"].get("description", "")).startswith(_MADE_BY):
+            lines.append(f"consumer {feed.stream}/{feed.durable}: {Outcome.FOREIGN}")
+            continue
+        await create_consumer(connection, wanted)
+        lines.append(f"consumer {feed.stream}/{feed.durable}: {'ready' if present else Outcome.CREATED}")
     return lines
 
 
@@ -108,22 +154,26 @@ def consumer_config(config: SinkConfig, feed: Feed) -> ConsumerConfig:
         filter_subjects=feed.filter_subjects,
         ack_wait_s=config.ack_wait_s,
         max_ack_pending=_MAX_ACK_PENDING,
-        description=f"elastinats, route {feed.route}",
+        description=f"{_MADE_BY}, route {feed.route}",
     )
 
 
-async def _put(index: Index, template: Template) -> tuple[Outcome, list[str]]:
-    """Put one template in the richest form that the server takes."""
-    mark = {"made_by": _MADE_BY, "fingerprint": _fingerprint(template.body)}
+async def _plan(index: Index, template: Template) -> Change:
     present = await _present(index, template)
-    if present is not None:
-        meta = present.get("_meta") or {}
-        if meta.get("made_by") != _MADE_BY:
-            return Outcome.FOREIGN, []
-        if meta.get("fingerprint") == mark["fingerprint"]:
-            return Outcome.UNCHANGED, []
+    if present is None:
+        return Change(template, Outcome.CREATED, difference(None, template.body))
+    meta = present.get("_meta") or {}
+    if meta.get("made_by") != _MADE_BY:
+        return Change(template, Outcome.FOREIGN, [])
+    if meta.get("fingerprint") == _fingerprint(template.body):
+        return Change(template, Outcome.UNCHANGED, [])
+    return Change(template, Outcome.UPDATED, difference(present, template.body))
+
+
+async def _put(index: Index, template: Template) -> list[str]:
+    """Put one template in the richest form that the server takes; return what had to be left out."""
     left_out: list[str] = []
-    body = {**template.body, "_meta": mark}
+    body = {**template.body, "_meta": {"made_by": _MADE_BY, "fingerprint": _fingerprint(template.body)}}
     while True:
         try:
             await index.ask("PUT", template.path, body)
@@ -131,10 +181,27 @@ async def _put(index: Index, template: Template) -> tuple[Outcome, list[str]]:
             lacking = _lacking(str(error), body)
             if lacking is None:
                 raise
-            left_out.append(lacking)
             body = _simplified(body, lacking)
+            if lacking == _LIFECYCLE and await _has_policy(index, template.body["template"][_LIFECYCLE]):
+                body["template"].setdefault("settings", {})["index.lifecycle.name"] = _POLICY
+                lacking = f"{_LIFECYCLE} of data streams, the ILM policy {_POLICY} instead"
+            left_out.append(lacking)
         else:
-            return (Outcome.UPDATED if present is not None else Outcome.CREATED), left_out
+            return left_out
+
+
+async def _has_policy(index: Index, lifecycle: dict[str, Any]) -> bool:
+    """Put a policy of index lifecycle management that deletes as the lifecycle would; false where there is none."""
+    path = f"/_ilm/policy/{_POLICY}"
+    phases = {
+        "hot": {"actions": {"rollover": {"max_age": "1d", "max_primary_shard_size": "50gb"}}},
+        "delete": {"min_age": lifecycle["data_retention"], "actions": {"delete": {}}},
+    }
+    body = {"policy": {"phases": phases, "_meta": {"made_by": _MADE_BY}}}
+    try:
+        return await index.ask("GET", path) is not None or await index.ask("PUT", path, body) is not None
+    except Permanent:
+        return False
 
 
 async def _present(index: Index, template: Template) -> dict[str, Any] | None:
@@ -149,14 +216,14 @@ def _lacking(error: str, body: dict[str, Any]) -> str | None:
     match = re.search(r"No (?:mapper found|handler) for type \[(\w+)\]", error)
     if match and match.group(1) in _SIMPLER_TYPES:
         return match.group(1)
-    if "lifecycle" in error and "lifecycle" in body.get("template", {}):
-        return "lifecycle"
+    if _LIFECYCLE in error and _LIFECYCLE in body.get("template", {}):
+        return _LIFECYCLE
     return None
 
 
 def _simplified(body: dict[str, Any], lacking: str) -> dict[str, Any]:
-    if lacking == "lifecycle":
-        template = {key: value for key, value in body["template"].items() if key != "lifecycle"}
+    if lacking == _LIFECYCLE:
+        template = {key: value for key, value in body["template"].items() if key != _LIFECYCLE}
         return {**body, "template": template}
     text = json.dumps(body).replace(f'"type": "{lacking}"', f'"type": "{_SIMPLER_TYPES[lacking]}"')
     simpler: dict[str, Any] = json.loads(text)

@@ -50,6 +50,12 @@ def print_config(config: SinkConfig) -> None:
     print_lines(toml_lines(shown(config)))
 
 
+def print_change(kind: str, name: str, difference: Sequence[str]) -> None:
+    """Print what putting a template would change; nothing where nothing would."""
+    if difference:
+        print_lines([f"{kind} template {name}:", *(f"  {line}" for line in difference)])
+
+
 def toml_lines(table: Mapping[str, Any], path: str = "") -> list[str]:
     """Return plain values as TOML: JSON's texts, numbers and lists are TOML's, too."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not _is_table(value)]

@@ -47,6 +47,7 @@ class Scripted:
     forbidden_actions: tuple[str, ...] = ()
     bodies: list[bytes] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    keeps: bool = False
     on_look_up: Callable[[dict[str, Any]], None] = lambda _document: None
     url: str = ""
 
@@ -61,7 +62,9 @@ class Scripted:
         self.bodies.append(body)
         self.authorizations.append(authorization)
         lines = body.splitlines()
-        return self.bulks.pop(0)(lines) if self.bulks else created(lines)
+        if self.bulks:
+            return self.bulks.pop(0)(lines)
+        return keeping(self, lines) if self.keeps else created(lines)
 
     def _told(self, path: str, body: bytes) -> Any:
         """Return the answer to a question."""
@@ -97,6 +100,18 @@ class Scripted:
             return self.look_ups.pop(0)
         source = self.documents.get((index, identity))
         return {"_id": identity, "found": source is not None, "_source": source}
+
+
+def keeping(scripted: Scripted, lines: list[bytes]) -> tuple[int, Any]:
+    """Answer as a data stream does: keep what is new, refuse a known id."""
+    items = []
+    for action, document in zip(lines[0::2], lines[1::2], strict=True):
+        place = (scripted.indices[-1], json.loads(action)["create"]["_id"])
+        known = place in scripted.documents
+        scripted.documents.setdefault(place, json.loads(document))
+        refusal = {"status": 409, "error": {"type": "version_conflict_engine_exception", "index": place[0]}}
+        items.append({"create": refusal if known else {"status": 201, "_index": place[0]}})
+    return 200, {"errors": any(item["create"]["status"] == 409 for item in items), "items": items}
 
 
 def created(lines: list[bytes]) -> tuple[int, Any]:
@@ -157,7 +172,19 @@ class Bench:
         return lambda _lines: (200, {"errors": True, "items": [{"create": item} for item in items]})
 
     @staticmethod
-    def created(lines: list[bytes]) -> tuple[int, Any]:
+    def keeping(scripted: Scripted, lines: list[bytes]) -> tuple[int, Any]:
+    """Answer as a data stream does: keep what is new, refuse a known id."""
+    items = []
+    for action, document in zip(lines[0::2], lines[1::2], strict=True):
+        place = (scripted.indices[-1], json.loads(action)["create"]["_id"])
+        known = place in scripted.documents
+        scripted.documents.setdefault(place, json.loads(document))
+        refusal = {"status": 409, "error": {"type": "version_conflict_engine_exception", "index": place[0]}}
+        items.append({"create": refusal if known else {"status": 201, "_index": place[0]}})
+    return 200, {"errors": any(item["create"]["status"] == 409 for item in items), "items": items}
+
+
+def created(lines: list[bytes]) -> tuple[int, Any]:
         """Answer that each action created its document."""
         return created(lines)
 
@@ -183,7 +210,7 @@ class Bench:
         batch = BatchConfig(linger_ms=20, **changes.pop("batch", {}))
         self.config = SinkConfig(
             name=self.dataset,
-            nats=NatsConfig(servers=(nats_url,)),
+            nats=NatsConfig(servers=tuple(nats_url.split(","))),
             elasticsearch=elasticsearch,
             batch=batch,
             routes=(RouteConfig(name="r", subjects=(f"logs.test.{self.dataset}.>",)),),
@@ -219,13 +246,23 @@ class Bench:
         """Publish lines as a frame of ours."""
         await self.publish(b"".join(lines), {"Dp-Count": str(len(lines)), **headers})
 
+    async def publish_acknowledged(self, *lines: bytes) -> None:
+        """Publish lines as a frame, and wait until the stream has it."""
+        await (await self.sink.publisher.publish(self.subject, b"".join(lines), {"Dp-Count": str(len(lines))}))
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition while the sink runs."""
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
             assert not self.task.done(), self.task.exception()
             assert time.monotonic() < deadline, self.sink.counts
+            self.assert_conserved()
             await asyncio.sleep(0.01)
+
+    def assert_conserved(self) -> None:
+        """Hold the counts to what is really being worked on: received = done + dead + in flight, at any moment."""
+        waiting = sum(claim.waiting for claim in self.sink.settler._claims)
+        assert self.sink.counts.in_flight == waiting, (self.sink.counts, waiting)
 
     async def until_done(self, events: int) -> None:
         """Wait until so many events were received and all of them are done."""
@@ -250,7 +287,7 @@ class Bench:
 @pytest.fixture
 def make_bench(nats_url, scripted) -> Callable[..., Bench]:
     """Return a function that makes a sink with other settings than the defaults."""
-    return lambda **changes: Bench(nats_url, scripted.url, **changes)
+    return lambda **changes: Bench(changes.pop("nats_url", nats_url), scripted.url, **changes)
 
 
 @pytest.fixture

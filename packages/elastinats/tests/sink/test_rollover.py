@@ -195,6 +195,22 @@ def test_a_lost_acknowledgement_doubles_nothing(make_bench, scripted):
     bench.run(scenario())
 
 
+def test_a_deleted_stream_comes_back(bench):
+    """Deleted while the sink runs, stream and consumer are created again, and what is sent then is indexed."""
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+            await bench.sink.connection.request("$JS.API.STREAM.DELETE.LOGS")
+            while not (await bench.consumer()).get("num_waiting"):
+                await asyncio.sleep(0.01)
+            await bench.publish_frame(bench.line(1))
+            await bench.until_done(2)
+
+    bench.run(scenario())
+
+
 def test_answers_to_a_deleted_stream_settle_nothing_of_the_new_one(bench, scripted):
     """Sequences begin anew with a stream: an answer that comes late does not acknowledge another message."""
     begun, go_on = asyncio.Event(), asyncio.Event()

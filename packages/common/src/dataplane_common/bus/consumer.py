@@ -237,6 +237,16 @@ async def create_consumer(connection: Connection, config: ConsumerConfig) -> dic
     return answer
 
 
+async def consumer_info(connection: Connection, stream: str, durable: str) -> dict[str, Any] | None:
+    """Return what the server says of a consumer, or None where there is no such consumer, or no such stream.
+
+    Raises:
+        Transient: no answer.
+    """
+    answer: dict[str, Any] = msgspec.json.decode(await connection.request(f"$JS.API.CONSUMER.INFO.{stream}.{durable}"))
+    return None if "error" in answer else answer
+
+
 def _nanoseconds(text: str) -> int:
     """Return an RFC 3339 time of the server's, as nanoseconds since the epoch; 0 for none."""
     match = _TIME.fullmatch(text)

@@ -1,0 +1,100 @@
+"""The sink on a bus that restarts, elects leaders, and forgets what it was told."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from dataplane_common.local import NatsServer, free_port
+
+CLUSTER = 3
+
+
+@pytest.fixture
+def own_server(tmp_path) -> Iterator[NatsServer]:
+    """A server that the test may end."""
+    server = NatsServer(tmp_path / "own")
+    server.start()
+    yield server
+    server.clear()
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[list[NatsServer]]:
+    """Three servers that replicate each other's streams."""
+    ports = [free_port().number for _ in range(CLUSTER)]
+    routes = ", ".join(f"nats://127.0.0.1:{port}" for port in ports)
+    servers = []
+    for number, port in enumerate(ports):
+        extra = f'cluster {{\n name: test\n listen: "127.0.0.1:{port}"\n routes: [{routes}]\n}}\n'
+        server = _Named(tmp_path / f"n{number}", extra=extra)
+        servers.append(server)
+    for server in servers:
+        server.process.start(server.prepare(server._take_ports()))
+    for server in servers:
+        server.process.wait_for(server.is_ready, timeout_s=60)
+    yield servers
+    for server in servers:
+        server.clear()
+
+
+class _Named(NatsServer):
+    """A server with a name of its own, as a cluster needs it."""
+
+    def config_text(self, ports):
+        return super().config_text(ports).replace("server_name: dataplane-local", f"server_name: {self.directory.name}")
+
+
+def test_a_bus_that_restarts_and_forgets_doubles_nothing(make_bench, scripted, own_server):
+    """Killed, its consumers' state lost: everything is delivered again as if for the first time, and found."""
+    bench, frames = make_bench(nats_url=own_server.url), 20
+    scripted.keeps = True
+
+    async def scenario() -> None:
+        async with bench.running():
+            for number in range(frames):
+                await bench.publish_acknowledged(bench.line(number))
+            await bench.until_done(frames)
+            await asyncio.to_thread(own_server.kill)
+            for state in own_server.directory.glob("data/**/obs/*"):
+                shutil.rmtree(state)
+            scripted.indices = [".ds-1", ".ds-2"]
+            await asyncio.to_thread(own_server.start)
+            await bench.until_done(2 * frames)
+            assert (bench.sink.counts.indexed, bench.sink.counts.duplicate) == (frames, frames)
+
+    bench.run(scenario())
+    assert {index for index, _ in scripted.documents} == {".ds-1"}
+
+
+def test_a_change_of_leaders_loses_and_doubles_nothing(make_bench, scripted, cluster):
+    """Leaders of stream and consumer step down while events flow, then the server that the sink talks to dies."""
+    bench = make_bench(nats_url=",".join(server.url for server in cluster), ack_wait_s=2.0)
+    scripted.keeps, frames = True, 300
+
+    async def scenario() -> None:
+        async with bench.running():
+            ask = bench.sink.connection.request
+            config = json.loads(await ask("$JS.API.STREAM.INFO.LOGS"))["config"]
+            await ask("$JS.API.STREAM.UPDATE.LOGS", json.dumps({**config, "num_replicas": CLUSTER}).encode())
+            for number in range(frames):
+                await bench.publish_acknowledged(bench.line(number))
+                if number == frames // 3:
+                    await ask("$JS.API.STREAM.LEADER.STEPDOWN.LOGS")
+                if number == frames // 2:
+                    await ask(f"$JS.API.CONSUMER.LEADER.STEPDOWN.LOGS.{bench.config.name}_r")
+                if number == frames * 2 // 3:
+                    await asyncio.to_thread(connected_to(bench, cluster).kill)
+            await bench.until(lambda: bench.sink.counts.indexed == frames and bench.sink.counts.in_flight == 0)
+
+    bench.run(scenario())
+    assert {identity for _, identity in scripted.documents} == {bench.identity(number) for number in range(frames)}
+
+
+def connected_to(bench, cluster: list[NatsServer]) -> NatsServer:
+    """Return the server that the sink's session is with."""
+    port = bench.sink.connection._client.connected_url.port
+    (server,) = [each for each in cluster if each.port("client") == port]
+    return server
