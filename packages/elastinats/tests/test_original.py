@@ -52,7 +52,7 @@ def test_the_result_can_be_run(written, tmp_path):
     assert str(config.nats.tls.ca_file) == "a.pem"
     assert config.elasticsearch.hosts == ("http://search-1:9201", "http://search-2:9201")
     assert (config.batch.max_count, config.batch.linger_ms) == (5000, 5000)
-    assert [(feed.stream, feed.filter_subjects, feed.target) for feed in feeds(config)] == [
+    assert [(feed.stream, feed.filter_subjects, feed.plan.target) for feed in feeds(config)] == [
         ("LOGS", (), "logs-web-default"),
         ("ORIGINAL", ("streamer.>",), "logs-old-default"),
     ]

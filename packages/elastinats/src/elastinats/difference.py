@@ -14,7 +14,7 @@ _MARK = "_meta"
 
 def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[str]:
     """Return the lines that differ, by path."""
-    old = dict(_leaves(present or {}))
+    old = dict(_leaves(present)) if present else {}
     new = dict(_leaves(wanted))
     lines = []
     for path in sorted(old.keys() | new.keys()):
