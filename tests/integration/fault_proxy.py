@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 #: What `Fault.ITEMS_429` refuses: each item whose number divides by this.
 REFUSED_EVERY = 3
 _UPSTREAM_TIMEOUT_S = 60.0
+_HEADERS = [("Content-Type", "application/json"), ("X-elastic-product", "Elasticsearch")]
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "accept-encoding", "host"})
 
 
@@ -139,8 +140,7 @@ class FaultProxy:
     def hold(self) -> None:
         """Keep a late request back; `late[n].set()` lets number n go on."""
         go_on = threading.Event()
-        with self._lock:
-            self.late.append(go_on)
+        self.late.append(go_on)
         go_on.wait(self.late_s)
 
     def wait(self, seconds: float) -> None:
@@ -254,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: Answer, *, cut: bool = False) -> None:
         self.send_response_only(answer.status)
-        for name, value in answer.headers or [("Content-Type", "application/json"), *_PRODUCT]:
+        for name, value in answer.headers or _HEADERS:
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
@@ -286,9 +286,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.connections.discard(self.connection)
         with suppress(OSError, ValueError):
             super().finish()
-
-
-_PRODUCT = [("X-elastic-product", "Elasticsearch")]
 
 
 def _refusal(status: int, kind: str) -> Answer:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastinats.answer import read_items
+from elastinats.answer import read_beyond, read_items
 from elastinats.classify import (
     Item,
     RequestVerdict,
@@ -132,6 +132,17 @@ def test_items_are_found_by_position():
     assert set(items) == {1, 2}
     assert items[1].reason == "t: r"
     assert verdict(items[2]) is Verdict.FAILURE_STORE
+
+
+def test_what_landed_in_an_unknown_index_is_found():
+    """By its position; failures landed nowhere, and a server that does not tell has none."""
+    text = (
+        b'{"errors":true,"items":[{"create":{"_index":".ds-2","status":201}},'
+        b'{"create":{"_index":".ds-3","status":201}},{"create":{"_index":".ds-3","status":400,"error":{}}}]}'
+    )
+    assert read_beyond(text, 3, {".ds-1", ".ds-2"}) == {1: ".ds-3"}
+    assert read_beyond(text, 3, {".ds-2", ".ds-3"}) == {}
+    assert read_beyond(b'{"errors":false,"items":[{"create":{"status":201}}]}', 1, {".ds-1"}) == {}
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"errors":true,"items":5}', b'{"errors":true,"items":[5]}', b"<html>"])

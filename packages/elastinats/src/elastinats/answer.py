@@ -5,7 +5,7 @@ Invariant: an answer that does not fit the request is none, so no event is settl
 Source: Elasticsearch documentation, "Bulk API", "Response filtering".
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -25,13 +25,13 @@ _CREATED = b'"status":201'
 class Answer:
     """The answer to a bulk request; status 0 means that none came.
 
-    `items` has every action that was not simply created, by its position; `landed` the index of each document that was
-    created, where the request asked for it and the server told.
+    `items` has every action that was not simply created, by its position; `beyond` the index of each document that was
+    created in another one than the request knew of.
     """
 
     status: int
     items: Mapping[int, Item] = field(default_factory=dict)
-    landed: Mapping[int, str] = field(default_factory=dict)
+    beyond: Mapping[int, str] = field(default_factory=dict)
     reason: str = ""
     took_s: float = 0.0
 
@@ -53,13 +53,18 @@ def read_items(answer: bytes, count: int) -> dict[int, Item] | None:
     return {number: item for number, item in enumerate(read) if item.status != HTTPStatus.CREATED or item.failure_store}
 
 
-def read_landed(answer: bytes) -> dict[int, str]:
-    """Return the index of each document that an answer, which fits, says was created."""
+def read_beyond(answer: bytes, count: int, known: Collection[str]) -> dict[int, str]:
+    """Return the index of each document that an answer, which fits, says was created in none of the known ones.
+
+    Where there is none, and that is the rule, nothing is parsed; a server that does not tell has none.
+    """
+    if sum(answer.count(b'"_index":"%b"' % name.encode()) for name in known) == count or b'"_index":' not in answer:
+        return {}
     results = (next(iter(entry.values())) for entry in orjson.loads(answer)["items"])
     return {
         number: str(result["_index"])
         for number, result in enumerate(results)
-        if result.get("status") == HTTPStatus.CREATED and "_index" in result
+        if result.get("status") == HTTPStatus.CREATED and result.get("_index", "") not in {"", *known}
     }
 
 

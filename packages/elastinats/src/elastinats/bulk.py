@@ -60,7 +60,7 @@ class Bulks:
                 return
             count = sum(part.count for part in left)
             if wanted is RequestVerdict.ITEMS:
-                left = await self._read(left, answer, places)
+                left = await self._read(left, answer)
             elif is_ambiguous(answer.status):
                 left = [as_resent(part) for part in left]
             if left:
@@ -76,8 +76,9 @@ class Bulks:
         async with self.limit:
             if _with_doubts(parts) != parts or not await self._look_ups.are_current(places):
                 return None
+            known = {index.name for indices in places.values() for index in indices} if places else None
             answer = await self.index.bulk(
-                body, sum(part.count for part in parts), placed=bool(places), to_data_stream=to_data_stream
+                body, sum(part.count for part in parts), known=known, to_data_stream=to_data_stream
             )
         self.counts.bulks[str(answer.status or "none")] += 1
         self.counts.bulk_bytes += len(body)
@@ -113,9 +114,9 @@ class Bulks:
         else:
             self.health.mended("secret")
 
-    async def _read(self, parts: Sequence[Part], answer: Answer, places: Places) -> list[Part]:
+    async def _read(self, parts: Sequence[Part], answer: Answer) -> list[Part]:
         """Settle what the answer decided and return what is to be sent again."""
-        if not answer.items and self._look_ups.are_known(answer.landed, places):
+        if not answer.items and not answer.beyond:
             for target in {part.target for part in parts}:
                 self.health.mended(target)
             await self.settler.all_indexed(parts)
@@ -127,7 +128,7 @@ class Bulks:
             sorted_out: dict[Verdict, list[int]] = {}
             for position, item in items.items():
                 sorted_out.setdefault(verdict(item), []).append(position)
-            await self._settle_stored(part, sorted_out, items, _landed(part, start, answer), places)
+            await self._settle_stored(part, sorted_out, items, _beyond(part, start, answer))
             if positions := sorted_out.get(Verdict.REJECTED):
                 for field_name in filter(None, (conflicting_field(items[at].error) for at in positions)):
                     self.counts.conflict(field_name)
@@ -144,12 +145,11 @@ class Bulks:
         part: Part,
         sorted_out: Mapping[Verdict, list[int]],
         items: Mapping[int, Item],
-        landed: Mapping[int, str],
-        places: Places,
+        beyond: Mapping[int, str],
     ) -> None:
-        created = part.count - len(items) + len(sorted_out.get(Verdict.CREATED, ())) - len(landed)
-        if landed:
-            await self._look_ups.settle_created(part, landed, places)
+        created = part.count - len(items) + len(sorted_out.get(Verdict.CREATED, ())) - len(beyond)
+        if beyond:
+            await self._look_ups.settle_created(part, beyond)
         if created:
             await self.settler.indexed(part.claim, created)
         if kept := len(sorted_out.get(Verdict.FAILURE_STORE, ())):
@@ -186,11 +186,11 @@ def _reason(status: int) -> Reason:
     return Reason.TOO_LARGE if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Reason.REJECTED
 
 
-def _landed(part: Part, start: int, answer: Answer) -> dict[int, str]:
-    """Return where a re-sent part's created events are, by position within the part."""
-    if not part.resent or not answer.landed:
+def _beyond(part: Part, start: int, answer: Answer) -> dict[int, str]:
+    """Return which of a re-sent part's events are in an index that was not known, by position within the part."""
+    if not part.resent or not answer.beyond:
         return {}
-    return {at: answer.landed[start + at] for at in range(part.count) if start + at in answer.landed}
+    return {at: answer.beyond[start + at] for at in range(part.count) if start + at in answer.beyond}
 
 
 def _by_part(parts: Sequence[Part], items: Mapping[int, Item]) -> Iterator[tuple[Part, dict[int, Item]]]:

@@ -8,7 +8,7 @@ Source: Elasticsearch documentation, "Bulk API", "Multi get", "Resolve index", "
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -19,7 +19,7 @@ import orjson
 
 from dataplane_common.config import mask_url, read_secret
 from dataplane_common.errors import ConfigError, Permanent, Transient
-from elastinats.answer import FILTER, PLACED_FILTER, Answer, read_items, read_landed
+from elastinats.answer import FILTER, PLACED_FILTER, Answer, read_beyond, read_items
 from elastinats.classify import explain
 from elastinats.config import ElasticsearchConfig
 
@@ -94,15 +94,17 @@ class Index:
         """Close all connections."""
         await self._unsigned.close()
 
-    async def bulk(self, body: bytes, count: int, *, placed: bool = False, to_data_stream: bool = True) -> Answer:
+    async def bulk(
+        self, body: bytes, count: int, *, known: Collection[str] | None = None, to_data_stream: bool = True
+    ) -> Answer:
         """Send `count` actions once and say what came of it; raises nothing for what servers and networks do.
 
-        An answer with another number of items, or one that cannot be read, counts as none. `placed` asks where each
-        document is, too; `to_data_stream` lets nothing create an index instead of a data stream.
+        An answer with another number of items, or one that cannot be read, counts as none. With `known` indices, the
+        answer tells which documents are in none of them; `to_data_stream` lets nothing create an index instead.
         """
         started = time.perf_counter()
         status, content = await self._send_bulk(
-            body, PLACED_FILTER if placed else FILTER, to_data_stream=to_data_stream
+            body, FILTER if known is None else PLACED_FILTER, to_data_stream=to_data_stream
         )
         took_s = time.perf_counter() - started
         if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
@@ -110,7 +112,8 @@ class Index:
         items = read_items(content, count) if isinstance(content, bytes) else None
         if items is None:
             return Answer(0, reason=self._named(f"an answer that does not fit {count} actions"), took_s=took_s)
-        return Answer(status, items, read_landed(content) if placed else {}, took_s=took_s)
+        beyond = read_beyond(content, count, known) if known is not None else {}
+        return Answer(status, items, beyond, took_s=took_s)
 
     async def find(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
         """Return the documents of (index, id) pairs as they are now, refreshed or not; None where there is none.

@@ -82,27 +82,15 @@ class LookUps:
         except (Transient, Permanent):
             return False
 
-    @staticmethod
-    def are_known(landed: Mapping[int, str], places: Places) -> bool:
-        """Tell whether all that was created is in indices that were known when it was sent."""
-        known = {index.name for indices in places.values() for index in indices}
-        return known.issuperset(landed.values())
-
-    async def settle_created(self, part: Part, landed: Mapping[int, str], places: Places) -> None:
-        """Settle re-sent events that were created; where they landed beyond the known indices, look for a copy."""
-        known = {index.name for index in places.get(part.target, ())}
-        beyond = [at for at, name in landed.items() if name not in known]
-        if len(landed) > len(beyond):
-            await self.settler.indexed(part.claim, len(landed) - len(beyond))
-        if not beyond:
-            return
+    async def settle_created(self, part: Part, beyond: Mapping[int, str]) -> None:
+        """Settle re-sent events that were created in indices nobody knew of, unless an older one has a copy."""
         indices = _reachable(part, await self._places(part.target))
         if len(indices) <= 1:
             await self.settler.indexed(part.claim, len(beyond))
             return
         found = events(part)
         self.counts.looked_up += len(beyond)
-        vanished = await self.compare([Doubt(part, at, found[at], indices) for at in beyond], ours=landed)
+        vanished = await self.compare([Doubt(part, at, found[at], indices) for at in beyond], ours=beyond)
         if vanished:
             await self.settler.indexed(part.claim, sum(each.count for each in vanished))
 
