@@ -84,9 +84,9 @@ class Event(NamedTuple):
         return b'{"_id":"%b",%b\n' % (self.identity, self.document[_INGESTED_LENGTH:])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen ones take three times as long to make
 class Part:
-    """Bulk-ready actions: `body` has `count` pairs of lines.
+    """Bulk-ready actions, never changed: `body` has `count` pairs of lines.
 
     `framed` tells a well-formed frame of this project from any other message;
     `resent` means that the events may have been indexed before, so that they are looked up first.

@@ -30,8 +30,11 @@ def is_usual(fields: dict[str, Any], unusual: frozenset[str]) -> bool:
         and type(get("host", _EMPTY)) is type(get("event", _EMPTY)) is type(get("labels", _EMPTY)) is dict
     ):
         return False
-    dp = get("dp", _EMPTY)
-    return _is_canonical(get("@timestamp")) and type(dp) is dict and all(type(value) is str for value in dp.values())
+    if "dp" in fields and not (
+        type(fields["dp"]) is dict and all(type(value) is str for value in fields["dp"].values())
+    ):
+        return False
+    return _is_canonical(get("@timestamp"))
 
 
 def _is_canonical(value: Any) -> bool:
