@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -46,6 +47,22 @@ class Doubt(NamedTuple):
     position: int
     event: Event
     indices: tuple[str, ...]
+
+
+class Outcome(Enum):
+    """What the documents that are there mean for an event."""
+
+    ABSENT = auto()
+    CREATED = auto()
+    DUPLICATE = auto()
+    CONFLICT = auto()
+
+
+class Finding(NamedTuple):
+    """An outcome, and the indices whose copies are one too many."""
+
+    outcome: Outcome
+    extra: list[str]
 
 
 @dataclass(slots=True, eq=False)
@@ -102,25 +119,19 @@ class LookUps:
         absent: dict[Part, list[int]] = {}
         waiting = iter(doubts)
         while chunk := _chunk(waiting):
-            found = list(zip(chunk, await self._copies(chunk), strict=True))
-            await self._take_back([(name, doubt.event.key) for doubt, copies in found for name in list(copies)[1:]])
-            same: Counter[Claim] = Counter()
-            created: Counter[Claim] = Counter()
-            for doubt, copies in found:
-                if not copies:
+            copies = await self._copies(chunk)
+            findings = [_judge(doubt, found, ours or {}) for doubt, found in zip(chunk, copies, strict=True)]
+            pairs = list(zip(chunk, findings, strict=True))
+            await self._take_back([(index, doubt.event.key) for doubt, finding in pairs for index in finding.extra])
+            for doubt, finding in pairs:
+                if finding.outcome is Outcome.ABSENT:
                     absent.setdefault(doubt.part, []).append(doubt.position)
-                    continue
-                first, stored = next(iter(copies.items()))
-                if not doubt.part.style.pipeline and not is_same(stored, doubt.event.document):
+                elif finding.outcome is Outcome.CONFLICT:
                     cause = f"{doubt.part.target} has another document with the id {doubt.event.key}"
                     await self.burials.bury(doubt.part, {doubt.position: (Reason.ID_CONFLICT, cause)})
-                elif ours is not None and ours[doubt.position] == first:
-                    created[doubt.part.claim] += 1
-                else:
-                    same[doubt.part.claim] += 1
-            for claim, count in same.items():
+            for claim, count in _counted(pairs, Outcome.DUPLICATE).items():
                 await self.settler.duplicate(claim, count)
-            for claim, count in created.items():
+            for claim, count in _counted(pairs, Outcome.CREATED).items():
                 await self.settler.indexed(claim, count)
         return [pick(part, positions) for part, positions in absent.items()]
 
@@ -178,6 +189,22 @@ class LookUps:
                 self.on_failure(str(error))
             await asyncio.sleep(_BACKOFF.delay_s(attempt))
             attempt += 1
+
+
+def _judge(doubt: Doubt, copies: Mapping[str, Mapping[str, Any]], ours: Mapping[int, str]) -> Finding:
+    """Say what the stored documents, oldest first, mean for an event; the first that says the same is to stay."""
+    is_known = bool(doubt.part.style.pipeline)  # a pipeline may have changed anything but the id
+    same = [index for index, stored in copies.items() if is_known or is_same(stored, doubt.event.document)]
+    mine = ours.get(doubt.position)
+    if not copies:
+        return Finding(Outcome.ABSENT, [])
+    if not same or (mine is not None and next(iter(copies)) not in same):
+        return Finding(Outcome.CONFLICT, [mine] if mine is not None and mine in same else [])
+    return Finding(Outcome.CREATED if same[0] == mine else Outcome.DUPLICATE, same[1:])
+
+
+def _counted(pairs: Iterable[tuple[Doubt, Finding]], outcome: Outcome) -> Counter[Claim]:
+    return Counter(doubt.part.claim for doubt, finding in pairs if finding.outcome is outcome)
 
 
 def _reachable(part: Part, indices: Sequence[BackingIndex]) -> tuple[str, ...]:

@@ -56,6 +56,43 @@ def test_a_copy_that_may_not_be_taken_back_is_counted(bench, scripted):
     bench.run(scenario())
 
 
+def test_another_document_in_an_older_index_is_a_conflict_and_stays(bench, scripted):
+    """Found only after ours was created beyond a rollover: ours is taken back and kept as a dead letter."""
+
+    def late(lines):
+        scripted.indices = [".ds-1", ".ds-2"]
+        scripted.documents[".ds-1", bench.identity(0)] = {"message": "something else"}
+        scripted.documents[".ds-2", bench.identity(0)] = {"message": "hello"}
+        return landed(".ds-2")(lines)
+
+    scripted.bulks += [bench.fails(503), late]
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+            assert [letter.reason for letter in await bench.letters()] == ["id_conflict"]
+
+    bench.run(scenario())
+    assert scripted.deleted == [(".ds-2", bench.identity(0))]
+
+
+def test_a_look_up_deletes_no_other_document(bench, scripted):
+    """A newer document with the same id that says something else is not a copy."""
+    scripted.indices = [".ds-1", ".ds-2"]
+    scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
+    scripted.documents[".ds-2", bench.identity(0)] = {"message": "something else"}
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
+            await bench.until_done(1)
+            assert bench.sink.counts.duplicate == 1
+
+    bench.run(scenario())
+    assert scripted.deleted == []
+
+
 def test_requests_that_still_run_are_waited_for(bench, scripted):
     """What began before the rollover may yet write into the older index: the look-up comes after its end."""
     scripted.indices = [".ds-1", ".ds-2"]
