@@ -4,12 +4,16 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
 from fault_proxy import Fault, FaultProxy, no_faults
 from test_sink_faults import PER_FRAME, assert_each_once, publish, wait_until
 from test_sink_outcomes import frame
 from test_sink_outcomes import publish as publish_messages
 
 from dataplane_common import event
+
+#: Servers start in some of these tests, on machines that have other work, too.
+pytestmark = pytest.mark.timeout(300)
 
 #: What the README's formula gives for the defaults, on top of what an idle sink has (`[batch]`, pulls).
 MOST_MB = 2 * 5 * (3 + 1) + 2 * 4 + 20

@@ -12,6 +12,9 @@ from dataplane_common import event
 from dataplane_common.bus import Connection, Publisher
 from dataplane_common.config import NatsConfig
 
+#: Servers start in some of these tests, on machines that have other work, too.
+pytestmark = pytest.mark.timeout(300)
+
 DEADLINE_S = 60.0
 AT = "2026-11-22T10:15:30.123456Z"
 EVENTS = 3_000

@@ -16,6 +16,9 @@ from test_sink_outcomes import publish as publish_messages
 
 from dataplane_common import event
 
+#: Servers start in some of these tests, on machines that have other work, too.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory) -> Iterator[GuardedElasticsearch]:

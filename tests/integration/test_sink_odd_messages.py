@@ -8,6 +8,9 @@ from test_sink_outcomes import AT, hits, letters, publish, wait_until
 
 from dataplane_common import event
 
+#: Servers start in some of these tests, on machines that have other work, too.
+pytestmark = pytest.mark.timeout(300)
+
 ODD = {
     "invalid UTF-8": b'"message":"\xff\xfe"',
     "not a number": b'"n":NaN',

@@ -3,9 +3,13 @@
 import json
 import urllib.request
 
+import pytest
 from test_sink_outcomes import frame, hits, letters, publish, wait_until
 
 from dataplane_common import event
+
+#: Servers start in some of these tests, on machines that have other work, too.
+pytestmark = pytest.mark.timeout(300)
 
 
 def route(plane, text: str) -> None:

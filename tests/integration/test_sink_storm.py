@@ -24,11 +24,12 @@ EVENTS = int(environment("DATAPLANE_STORM_EVENTS") or 100_000)
 PER_FRAME = 500
 #: Every frame has one event that no mapping takes.
 BAD = 7
-DEADLINE_S = 120 + EVENTS / 1_000
+#: Far more than it takes, for machines that have other work, too.
+DEADLINE_S = 300 + EVENTS / 500
 AT = b"2026-11-22T10:15:30.123456Z"
 PADDING = b"x" * 200
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(DEADLINE_S + 60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * DEADLINE_S)]
 
 
 def identity(source: str, number: int) -> str:

@@ -46,11 +46,25 @@ def test_the_environment_gives_lists(monkeypatch):
     assert load_config(None).elasticsearch.hosts == ("http://a:1", "http://b:2")
 
 
-def test_the_shown_configuration_can_be_read_again(tmp_path):
+RULES = """
+[[routes]]
+name = "web"
+subjects = ["logs.>"]
+pipeline = "geo"
+rename = { client = "source.ip", "a.b" = "c.d" }
+remove = ["secret"]
+add = { "service.environment" = "prod", tier = 1 }
+"""
+
+
+@pytest.mark.parametrize("text", ["", RULES])
+def test_the_shown_configuration_can_be_read_again(tmp_path, text):
     """What `check` prints is a configuration file."""
     from dataplane_common.config import shown  # noqa: PLC0415 - beside its use
 
-    config = load_config(None)
+    written = tmp_path / "written.toml"
+    written.write_text(text)
+    config = load_config(written)
     file = tmp_path / "shown.toml"
     file.write_text("\n".join(toml_lines(shown(config))))
     assert load_config(file) == config

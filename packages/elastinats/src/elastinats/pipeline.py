@@ -75,9 +75,12 @@ class Lane:
         self.plan = feed.plan
         self._places.clear()
 
-    def hold(self) -> None:
-        """While the lane is stalled, take what arrived into its claims, so that it is kept alive; ask for no more."""
-        if time.monotonic() - self._pulled_at > _STALLED_AFTER_S:
+    def hold(self, interval_s: float) -> None:
+        """While the lane is stalled, take what arrived into its claims, so that it is kept alive; ask for no more.
+
+        `interval_s` is how often signs of life are given.
+        """
+        if time.monotonic() - self._pulled_at > min(_STALLED_AFTER_S, interval_s):
             self.consumer.pause()
             self._held += self._claimed(self.consumer.unfetched())
 

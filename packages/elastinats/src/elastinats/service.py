@@ -110,7 +110,7 @@ class Sink:
             await self.settler.answer_late()
             if time.monotonic() >= due:
                 for lane in self.lanes:
-                    lane.hold()
+                    lane.hold(interval_s)
                 await self.settler.keep_alive()
                 due = time.monotonic() + interval_s
 

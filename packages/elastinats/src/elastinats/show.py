@@ -4,6 +4,7 @@ Flows in: what a command found. Flows out: standard output.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -50,6 +51,11 @@ def print_config(config: SinkConfig) -> None:
     print_lines(toml_lines(shown(config)))
 
 
+def _key(name: str) -> str:
+    """Return a name as a TOML key: bare where it can be."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
 def print_change(kind: str, name: str, difference: Sequence[str]) -> None:
     """Print what putting a template would change; nothing where nothing would."""
     if difference:
@@ -58,7 +64,7 @@ def print_change(kind: str, name: str, difference: Sequence[str]) -> None:
 
 def toml_lines(table: Mapping[str, Any], path: str = "") -> list[str]:
     """Return plain values as TOML: JSON's texts, numbers and lists are TOML's, too."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not _is_table(value)]
+    lines = [f"{_key(key)} = {json.dumps(value)}" for key, value in table.items() if not _is_table(value)]
     for key, value in table.items():
         if _is_table(value):
             name = f"{path}{key}"

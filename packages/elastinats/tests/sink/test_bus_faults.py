@@ -4,12 +4,15 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from dataplane_common.local import NatsServer, free_port
 
 CLUSTER = 3
+#: A first election takes seconds, and minutes where servers get no processor.
+ELECTION_S = 150.0
 
 
 @pytest.fixture
@@ -31,13 +34,13 @@ def cluster(tmp_path) -> Iterator[list[NatsServer]]:
         extra = f'cluster {{\n name: test\n listen: "127.0.0.1:{port}"\n routes: [{routes}]\n}}\n'
         server = _Named(tmp_path / f"n{number}", extra=extra)
         servers.append(server)
-    for server in servers:
-        server.process.start(server.prepare(server._take_ports()))
-    for server in servers:
-        server.process.wait_for(server.is_ready, timeout_s=60)
-    yield servers
-    for server in servers:
-        server.clear()
+    with ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.clear)
+            server.process.start(server.prepare(server._take_ports()))
+        for server in servers:
+            server.process.wait_for(server.is_ready, timeout_s=ELECTION_S)
+        yield servers
 
 
 class _Named(NatsServer):
@@ -69,6 +72,7 @@ def test_a_bus_that_restarts_and_forgets_doubles_nothing(make_bench, scripted, o
     assert {index for index, _ in scripted.documents} == {".ds-1"}
 
 
+@pytest.mark.timeout(300)
 def test_a_change_of_leaders_loses_and_doubles_nothing(make_bench, scripted, cluster):
     """Leaders of stream and consumer step down while events flow, then the server that the sink talks to dies."""
     bench = make_bench(nats_url=",".join(server.url for server in cluster), ack_wait_s=2.0)
