@@ -25,7 +25,7 @@ from dataplane_common.config import NatsConfig
 from dataplane_common.frame import FrameEncoder, decode_payload
 from dataplane_common.local import NatsServer
 from dataplane_tailer.cut import cut_lines
-from dataplane_tailer.render import Origin, plain_renderer
+from dataplane_tailer.render import Origin, PlainRenderer
 
 COMMAND = str(Path(sys.executable).parent / "dataplane-tailer")
 LINE = (
@@ -105,7 +105,7 @@ def count_newlines(file: Path) -> dict[str, float]:
 
 def frame_only(file: Path) -> dict[str, float]:
     """The second limit: read, cut, render, compress; nothing published, nothing remembered."""
-    render = plain_renderer(Origin("0123456789abcdef", str(file), "bench", "host"))
+    render = PlainRenderer(Origin("0123456789abcdef", str(file), "bench", "host"))
     encoder = FrameEncoder()
     began_s, offset, sequence = time.monotonic(), 0, 0
     descriptor = os.open(file, os.O_RDONLY)
@@ -113,7 +113,7 @@ def frame_only(file: Path) -> dict[str, float]:
         lines = cut_lines(data, CHUNK_BYTES)
         if not lines:
             break
-        payload = b"".join(render(lines, offset, sequence + 1, "2026-11-22T10:15:30.000000Z"))
+        payload = render.block(lines, offset, sequence + 1, "2026-11-22T10:15:30.000000Z") or b""
         encoder.encode("s", "0123456789abcdef", payload, first=offset, end=offset + 1, count=len(lines))
         offset += sum(map(len, lines)) + len(lines)
         sequence += len(lines)
@@ -123,7 +123,7 @@ def frame_only(file: Path) -> dict[str, float]:
 
 async def publish_only(file: Path, url: str) -> dict[str, float]:
     """The third limit: ready frames, published and acknowledged."""
-    render = plain_renderer(Origin("0123456789abcdef", str(file), "bench", "host"))
+    render = PlainRenderer(Origin("0123456789abcdef", str(file), "bench", "host"))
     with file.open("rb") as source:
         lines = cut_lines(source.read(CHUNK_BYTES), CHUNK_BYTES)
     payload = b"".join(render(lines, 0, 1, "2026-11-22T10:15:30.000000Z"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dataplane_common.event import encode, event_id, merge
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.parse import Parsed, parser
-from dataplane_tailer.render import Origin, Tally, parsed_renderer, plain_renderer, render_piece, renderer
+from dataplane_tailer.render import Origin, PlainRenderer, Tally, parsed_renderer, render_piece, renderer
 from dataplane_tailer.splice import joined
 
 AT = "2026-01-02T03:04:05.000006Z"
@@ -45,7 +45,7 @@ def expected(origin: Origin, parsed: Parsed, offset: int, sequence: int) -> dict
 def test_a_plain_line_becomes_its_event(lines: list[str], offset: int) -> None:
     """Message, id, offset and sequence of each event follow from the line and its place."""
     encoded = [line.encode(errors="surrogatepass") for line in lines if line.isprintable()]
-    found = [msgspec.json.decode(event) for event in plain_renderer(ORIGIN)(encoded, offset, 5, AT)]
+    found = [msgspec.json.decode(event) for event in PlainRenderer(ORIGIN)(encoded, offset, 5, AT)]
     assert [event["message"].encode() for event in found] == encoded
     for number, event in enumerate(found):
         assert event["_id"] == f"0123456789abcdef-{event['log']['offset']:x}"
@@ -59,7 +59,7 @@ def test_a_plain_line_becomes_its_event(lines: list[str], offset: int) -> None:
 def test_id_and_timestamp_have_their_fixed_places() -> None:
     """Consumers cut the id off by slicing: it is the first key, the timestamp the second."""
     for render in (
-        plain_renderer(ORIGIN),
+        PlainRenderer(ORIGIN),
         parsed_renderer(ORIGIN, _json_parser()),
         renderer(ORIGIN, entry(parser="json")),
     ):

@@ -20,6 +20,7 @@ from dataplane_tailer.config import DeliveryConfig
 from dataplane_tailer.cut import cut_piece
 from dataplane_tailer.file import LEASE_BYTES, TailedFile
 from dataplane_tailer.frame import Group, group_events
+from dataplane_tailer.plain import PlainRenderer
 from dataplane_tailer.positions import Position, Positions, Sent
 from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
@@ -79,12 +80,9 @@ class Shipper:
         return limit
 
     async def _ship_lines(self, file: TailedFile, chunk: Lines) -> None:
-        start = file.position
-        events = file.render(chunk.lines, chunk.start, start.sequence + 1, timestamp(time.time()))
         fits = self.publisher.connection.max_message_bytes - _HEADERS_BYTES
         target = min(TARGET_BYTES, fits, file.frame_limit or TARGET_BYTES)
-        is_one_each = file.cut is None and not file.entry.filters
-        groups = list(group_events(events, chunk.lines, start, target, len(file.newline), is_one_each=is_one_each))
+        groups = _groups(file, chunk, target)
         before = file.guard
         file.advance(groups[-1].upto, chunk.guard_at(groups[-1].upto.offset, b""))
         file.fit_reads(file.offset - chunk.start, sum(len(group.payload) for group in groups), target)
@@ -187,3 +185,17 @@ class Shipper:
         if 0 < length < len(data):
             boundary = Boundary(first, first + length, line_start, piece, ends_line=False)
             self.state.add_boundary(file.record.source, boundary)
+
+
+def _groups(file: TailedFile, chunk: Lines, target_bytes: int) -> list[Group]:
+    """Render lines and group their events; lines that are just lines, and fit, are rendered in one piece."""
+    start, at = file.position, timestamp(time.time())
+    if isinstance(file.render, PlainRenderer):
+        block = file.render.block(chunk.lines, chunk.start, start.sequence + 1, at)
+        if block is not None and len(block) <= target_bytes:
+            count = len(chunk.lines)
+            end = chunk.start + sum(map(len, chunk.lines)) + count
+            return [Group(block, chunk.start, Position(end, start.sequence + count, start.dropped), count)]
+    events = file.render(chunk.lines, chunk.start, start.sequence + 1, at)
+    is_one_each = file.cut is None and not file.entry.filters
+    return list(group_events(events, chunk.lines, start, target_bytes, len(file.newline), is_one_each=is_one_each))

@@ -13,7 +13,7 @@ from dataplane_tailer.config import InputConfig
 from dataplane_tailer.parse import parser
 from dataplane_tailer.parse.ats import STOCK
 from dataplane_tailer.parse.ats_fields import ECS, HEADERS, MILESTONES, OTHERS
-from dataplane_tailer.render import Origin, Tally, plain_renderer, renderer
+from dataplane_tailer.render import Origin, PlainRenderer, Tally, renderer
 from dataplane_tailer.splice import INVALID_ENCODING
 
 AT = "2026-05-01T10:00:05.000000Z"
@@ -234,12 +234,12 @@ def test_plain_lines(lines: list[bytes], offset: int, fields: dict[str, Any]) ->
     lines = [line.replace(b"\n", b"") for line in lines]
     check(entry(), fields, lines, offset)
     origin = Origin("0123456789abcdef", "/a", "web", "h", fields)
-    one_by_one = plain_renderer(origin)
+    one_by_one = PlainRenderer(origin)
     events, at = [], offset
     for number, line in enumerate(lines, start=3):
         events += one_by_one([line], at, number, AT)
         at += len(line) + 1
-    assert plain_renderer(origin)(lines, offset, 3, AT) == events
+    assert PlainRenderer(origin)(lines, offset, 3, AT) == events
 
 
 @pytest.mark.parametrize("kind", ["json", "common", "combined", *STOCK])
