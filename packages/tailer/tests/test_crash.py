@@ -64,11 +64,12 @@ def test_sigterm_drains_and_the_next_start_goes_on(lab, run):
     run(work())
 
 
-def test_rotated_while_stopped(lab, run):
+@pytest.mark.parametrize("pattern", ["app.log", "app.log*"], ids=["beside the pattern", "inside the pattern"])
+def test_rotated_while_stopped(lab, run, pattern):
     """A file that was renamed while nobody looked is found again by its inode, inside the pattern or beside it."""
 
     async def work():
-        config = lab.config(paths=[str(lab.log)])
+        config = lab.config(paths=[str(lab.folder / pattern)])
         lab.append("one\n")
         async with lab.tailer(config):
             await lab.messages(1)

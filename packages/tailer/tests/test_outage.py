@@ -136,6 +136,11 @@ def test_a_torn_state_is_refused(lab):
     file.write_bytes(file.read_bytes()[:10_000])
     with pytest.raises(Fatal, match="move it away"):
         State(lab.state_dir)
+    for leftover in lab.state_dir.glob("state.db-*"):
+        leftover.unlink()
+    file.write_bytes(b"")
+    with pytest.raises(Fatal, match="move it away"):
+        State(lab.state_dir)
     file.write_bytes(bytes(50_000))
     with pytest.raises((Fatal, sqlite3.Error), match="move it away"):
         State(lab.state_dir)

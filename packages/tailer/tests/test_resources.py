@@ -4,8 +4,13 @@ import asyncio
 import errno
 import gzip
 import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 from dataplane_tailer import known, unpack
 from dataplane_tailer.state import State
@@ -147,5 +152,47 @@ def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
             lab.append("news\n", lab.folder / "app.log.500")
             await lab.messages(1001)
             await asyncio.sleep(0)
+
+    run(work())
+
+
+def test_ten_thousand_quiet_files_and_one_that_is_written_to(lab, run):
+    """As many files as a large host has: all are shipped, a line in a quiet one comes, and memory stays small."""
+
+    async def work():
+        for number in range(10_000):
+            lab.append(f"quiet {number}\n", lab.folder / f"app.log.{number}")
+        command = [Path(sys.executable).parent / "dataplane-tailer", "run", lab.folder / "app.log*", "--dataset",
+                   lab.dataset, "--namespace", "test", "--nats", lab.url, "--state-dir", lab.state_dir]  # fmt: skip
+        process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
+        try:
+            await lab.events(10_000)
+            lab.append("news\n", lab.folder / "app.log.5000")
+            assert (await lab.messages(10_001))[-1] == "news"
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        assert int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) < 150 * 1024
+
+    run(work())
+
+
+def test_changes_that_nobody_tells_of(lab, run, monkeypatch):
+    """Notifications may be lost, as when the kernel's queue overflows: the next look at everything sees all."""
+
+    async def nothing(_folders, stop):
+        await stop.wait()
+        yield
+
+    monkeypatch.setattr("dataplane_tailer.watch.changes", nothing)
+
+    async def work():
+        lab.append("one\n")
+        async with lab.tailer(lab.config(delivery={"rescan_ms": 50})):
+            await lab.messages(1)
+            lab.append("two\n")
+            lab.append("three\n", lab.folder / "app.log.1")
+            assert sorted(await lab.messages(3)) == ["one", "three", "two"]
 
     run(work())

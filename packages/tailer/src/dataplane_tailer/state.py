@@ -95,11 +95,15 @@ class State:
         self.directory = directory
         try:
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # it holds beginnings of logs
+            was_used = (directory / _LOCK_FILE).exists()
             self._lock = _lock(directory)
         except OSError as error:
             raise Fatal(f"state_dir {directory}: {error.strerror}; name a folder that the tailer may write") from error
         try:
-            self._database = sqlite3.connect(directory / "state.db", isolation_level=None)
+            file = directory / "state.db"
+            if was_used and file.exists() and file.stat().st_size == 0:
+                raise sqlite3.DatabaseError("it is empty")
+            self._database = sqlite3.connect(file, isolation_level=None)
             self._prepare()
         except (sqlite3.Error, Fatal) as error:
             os.close(self._lock)
