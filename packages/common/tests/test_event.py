@@ -117,3 +117,9 @@ def test_timestamps_have_microseconds_in_utc() -> None:
 def test_a_null_gives_way_to_an_object_of_its_name() -> None:
     """A dotted name beside a null of its first part does not break the event."""
     assert merge({"a": None, "a.b": 1, "c": {"d": None, "d.e": 2}}, {}) == {"a": {"b": 1}, "c": {"d": {"e": 2}}}
+
+
+def test_a_reserved_name_is_moved_however_it_is_spelt() -> None:
+    """`dp.source` and `{"dp": {"source": …}}` are one name; two values of one name are both kept."""
+    document = merge({"dp.source": "a", "dp": {"source": "b"}, "message": "m"}, {})
+    assert document == {"message": "m", "labels": {"dp_source": "a", "dp_source_": "b"}}

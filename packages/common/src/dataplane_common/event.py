@@ -7,7 +7,7 @@ collides, or has a name that Elasticsearch refuses, goes to `labels`.
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,10 +85,10 @@ def merge(fields: Mapping[str, Any], envelope: Mapping[str, Any]) -> dict[str, A
     `labels.<dotted name>`, as does every name that Elasticsearch refuses.
     """
     document: dict[str, Any] = _copy(envelope)
-    displaced: dict[str, str] = {}
+    displaced: list[tuple[str, str]] = []
     for name, value in fields.items():
         if name in METADATA_NAMES:
-            displaced[name] = _as_label(value)
+            displaced.append((name, _as_label(value)))
         else:
             _put(document, name, value, name, displaced)
     if displaced:
@@ -100,17 +100,18 @@ def _copy(envelope: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in envelope.items()}
 
 
-def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: dict[str, str]) -> None:
+def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: list[tuple[str, str]]) -> None:
     """Set `target[name]`, descending into objects; what cannot stay there goes to `displaced` under its path.
 
     A dotted name is the same as nested objects, as Elasticsearch reads it.
     """
-    if path in _ENVELOPE_ONLY or _BAD_NAME.search(name):
-        displaced.update(_flat(path, value))
-        return
+    whole = path, value
     head, dot, rest = name.partition(".")
-    if dot:
+    if dot and not _BAD_NAME.search(name):
         name, value, path = head, {rest: value}, path[: -len(rest) - 1]
+    if path in _ENVELOPE_ONLY or _BAD_NAME.search(name):
+        displaced.extend(_flat(*whole))
+        return
     present = target.get(name)
     if isinstance(value, Mapping) and (present is None or isinstance(present, dict)):
         if present is None:  # missing, or null
@@ -120,7 +121,7 @@ def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: di
     elif present is None:
         target[name] = _clean(value)
     else:
-        displaced.update(_flat(path, value))
+        displaced.extend(_flat(path, value))
 
 
 def _clean(value: Any) -> Any:
@@ -149,13 +150,13 @@ def _as_label(value: Any) -> str:
     return value if isinstance(value, str) else _encoder.encode(value).decode()
 
 
-def _add_labels(document: dict[str, Any], displaced: Mapping[str, str]) -> None:
+def _add_labels(document: dict[str, Any], displaced: Iterable[tuple[str, str]]) -> None:
     """Put displaced values under `labels`, a flat object: dots in a name become `_`, as ECS asks of labels."""
     labels = document.get("labels")
     if not isinstance(labels, dict):
         labels = {} if labels is None else {"labels": _as_label(labels)}
         document["labels"] = labels
-    for name, text in displaced.items():
+    for name, text in displaced:
         flat = re.sub(r"[\s.]+", "_", name).strip("_") or "_"
         key = flat
         while key in labels:
