@@ -156,9 +156,11 @@ class Shipper:
             return  # a frame from before a rewind
         if isinstance(error, Permanent) and not file.is_retired:
             self._send_again(file, sent.upto.offset, place, error)
-        else:
-            positions.resolve(sent)
-            self.on_acknowledged(file)
+            return
+        if error is not None:  # and the file is gone, so that it cannot be cut again
+            file.abandon("refused_unread", sent.upto.offset - place[0])
+        positions.resolve(sent)
+        self.on_acknowledged(file)
 
     def _send_again(self, file: TailedFile, end: int, place: tuple[int, int], error: Permanent) -> None:
         """A frame was refused: read it again; if it was too large, cut it smaller, and only what was in it."""
