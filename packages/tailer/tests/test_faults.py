@@ -54,9 +54,9 @@ main()
 STATE, SHIP, BUS = "dataplane_tailer.state:State", "dataplane_tailer.ship:Shipper", "dataplane_common.bus:Publisher"
 TRACKER, OPENER = "dataplane_tailer.tracker:Tracker", "dataplane_tailer.opening:Opener"
 POINTS = [
-    *[(f"{STATE}:save", when, n) for when in ("before", "after") for n in (1, 3, 4)],
+    *[(f"{STATE}:save", when, n) for when in ("before", "after") for n in (1, 2)],
     *[(f"{STATE}:add_boundary", when, n) for when in ("before", "after") for n in (1, 4)],
-    (f"{STATE}:_drop_boundaries", "after", 4),
+    (f"{STATE}:_drop_boundaries", "after", 1),
     *[(f"{BUS}:publish", when, n) for when in ("before", "after") for n in (1, 3, 30)],
     *[(f"{BUS}:_settle", when, n) for when in ("before", "after") for n in (1, 20)],
     (f"{SHIP}:_on_settled", "before", 4),
@@ -99,7 +99,7 @@ def _run(lab, tmp_path: Path, point: tuple[str, str, int]) -> int:
         text=True,
     )
     try:
-        process.communicate(timeout=4)
+        process.communicate(timeout=4 if place.endswith("close") else 20)  # all is done long before
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # the points on the way out
         process.communicate(timeout=20)
@@ -131,7 +131,7 @@ def _finish(lab, run, tmp_path, lines) -> None:
     _check(run(lab.everything()), lines)
 
 
-@pytest.mark.parametrize("point", [POINTS[0], (f"{BUS}:publish", "after", 3), (f"{STATE}:save", "after", 4)])
+@pytest.mark.parametrize("point", [POINTS[0], (f"{BUS}:publish", "after", 3), (f"{STATE}:save", "after", 2)])
 def test_killed_at_a_fault_point_and_rotated_meanwhile(lab, run, tmp_path, point):
     """A rotation by copy between the crash and the next start changes nothing."""
     lines = _write(lab)
