@@ -20,6 +20,7 @@ from dataplane_common.frame import decode_payload
 from dataplane_common.local.nats_server import NatsServer
 from dataplane_tailer import config as configuration
 from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.file import TailedFile
 from dataplane_tailer.pipeline import Tailer, create
 
 DEADLINE_S = 30.0
@@ -203,6 +204,15 @@ class Lab:
         while not condition():
             assert time.monotonic() < deadline, "the condition never came true"
             await asyncio.sleep(0.01)
+
+    @staticmethod
+    def one(tailer: Tailer) -> TailedFile:
+        """Return the only file that a tailer has open, or the first of them."""
+        return next(iter(tailer.tracker.files.values()))
+
+    async def settled(self, tailer: Tailer) -> None:
+        """Wait until all that was read is acknowledged."""
+        await self.until(lambda: all(file.positions.waiting == 0 for file in tailer.tracker.files.values()))
 
     def spawn(self, *arguments: str, without_privileges: bool = False) -> "subprocess.Popen[str]":
         """Start the command itself; `without_privileges` takes from root what lets it pass over a file's mode."""

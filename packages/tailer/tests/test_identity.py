@@ -11,14 +11,6 @@ from dataplane_tailer.identity import guard_of
 from dataplane_tailer.state import State
 
 
-def _one(tailer):
-    return next(iter(tailer.tracker.files.values()))
-
-
-async def _settled(lab, tailer) -> None:
-    await lab.until(lambda: all(file.positions.waiting == 0 for file in tailer.tracker.files.values()))
-
-
 def test_written_anew_at_the_very_same_size(lab, run):
     """Between two looks a file may be emptied and filled to the same byte: what is in it now is another generation."""
 
@@ -26,7 +18,7 @@ def test_written_anew_at_the_very_same_size(lab, run):
         lab.append("first line\n")
         async with lab.tailer() as tailer:
             await lab.messages(1)
-            await _settled(lab, tailer)
+            await lab.settled(tailer)
             os.truncate(lab.log, 0)
             lab.append("other line\n")
             assert await lab.messages(2) == ["first line", "other line"]
@@ -45,11 +37,11 @@ def test_a_small_copy_is_not_shipped_again_after_two_restarts_and_a_rename(lab, 
             shutil.copy(lab.log, lab.folder / "app.log.1")
             lab.append("late\n")
             await lab.messages(3)
-            await _settled(lab, tailer)
+            await lab.settled(tailer)
             os.truncate(lab.log, 0)
             lab.append("after\n")
             await lab.messages(4)
-            await _settled(lab, tailer)
+            await lab.settled(tailer)
         (lab.folder / "app.log.1").rename(lab.folder / "app.log.2")
         lab.log.unlink()
         for text in ("five\n", "six\n"):
@@ -74,7 +66,7 @@ def test_a_copy_that_ends_within_a_line(lab, run):
             shutil.copy(lab.log, lab.folder / "app.log.1")
             lab.append("ther\n")
             await lab.messages(2)
-            await _settled(lab, tailer)
+            await lab.settled(tailer)
             os.truncate(lab.log, 0)
             lab.append("next\n")
             await lab.messages(3)
@@ -92,7 +84,7 @@ def test_truncated_in_the_middle_of_a_line(lab, run):
         lab.append("whole\nhalf")
         async with lab.tailer() as tailer:
             await lab.messages(1)
-            source = _one(tailer).record.source
+            source = lab.one(tailer).record.source
             os.truncate(lab.log, 0)
             lab.append("new\n")
             assert await lab.messages(2) == ["whole", "new"]

@@ -10,10 +10,6 @@ from dataplane_common.local.nats_server import NatsServer
 from dataplane_tailer.pipeline import create
 
 
-def _one(tailer):
-    return next(iter(tailer.tracker.files.values()))
-
-
 def test_one_byte_at_a_time(lab, run):
     """Characters of several bytes and CRLF, cut anywhere between two reads, come out whole."""
 
@@ -37,7 +33,7 @@ def test_the_end_of_a_line_that_was_flushed_adds_nothing(lab, run, rest):
             await lab.messages(1)
             for part in rest:
                 lab.append(part)
-                await lab.until(lambda: _one(tailer).size_seen == lab.log.stat().st_size)
+                await lab.until(lambda: lab.one(tailer).size_seen == lab.log.stat().st_size)
                 await asyncio.sleep(0.05)
             lab.append("next\n")
             assert await lab.messages(2) == ["half", "next"]
@@ -95,7 +91,7 @@ def test_offsets_beyond_two_gibibytes(lab, run):
             await lab.until(lambda: tailer.tracker.files)
             lab.append("two\n")
             first = await lab.events(1)
-            await lab.until(lambda: _one(tailer).positions.waiting == 0)
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 0)
         async with lab.tailer(config):
             lab.append("three\n")
             events = await lab.events(2)
@@ -125,8 +121,8 @@ def test_a_server_that_takes_less_than_before(lab, own_nats, run, compression):
             lab.append("".join(f"{line}\n" for line in lines))
             await lab.until(lambda: tailer.publisher.in_flight > 5)
             restart(32 * 1024)
-            await lab.until(lambda: tailer.publisher.in_flight == 0 and _one(tailer).positions.waiting == 0)
-            await lab.until(lambda: _one(tailer).positions.resolved.offset == lab.log.stat().st_size)
+            await lab.until(lambda: tailer.publisher.in_flight == 0 and lab.one(tailer).positions.waiting == 0)
+            await lab.until(lambda: lab.one(tailer).positions.resolved.offset == lab.log.stat().st_size)
         starts = itertools.accumulate((len(line) + 1 for line in ["first", *lines]), initial=0)
         long_at = {at for at, line in zip(starts, ["first", *lines], strict=False) if len(line) > 2000}
         joined: dict[int, str] = {}
@@ -148,7 +144,7 @@ def test_a_line_that_was_sent_whole_is_not_cut_later(lab, run):
         async with lab.tailer(lab.config(delivery={"max_line_bytes": 1000}), without_checkpoints=True):
             await lab.messages(3)
         async with lab.tailer(lab.config(delivery={"max_line_bytes": 700})) as tailer:
-            await lab.until(lambda: tailer.tracker.files and _one(tailer).positions.resolved.sequence == 3)
+            await lab.until(lambda: tailer.tracker.files and lab.one(tailer).positions.resolved.sequence == 3)
         assert [event["message"] for event in await lab.everything()] == lines
 
     run(work())
@@ -187,7 +183,7 @@ def test_no_stream_yet(lab, tmp_path, run):
         await tailer.start()
         task = asyncio.ensure_future(tailer.run(stop := asyncio.Event()))
         await lab.until(lambda: "no stream" in tailer.publisher.last_problem)
-        assert _one(tailer).positions.resolved.offset == 0
+        assert lab.one(tailer).positions.resolved.offset == 0
         await lab.make_streams()
         assert await lab.messages(2) == ["a", "b"]
         stop.set()

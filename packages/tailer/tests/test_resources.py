@@ -16,10 +16,6 @@ from dataplane_tailer import known, unpack
 from dataplane_tailer.state import State
 
 
-def _one(tailer):
-    return next(iter(tailer.tracker.files.values()))
-
-
 def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 

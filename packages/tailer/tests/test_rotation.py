@@ -11,10 +11,6 @@ from dataplane_tailer.identity import key_of
 from dataplane_tailer.tracker import Tracker
 
 
-def _one(tailer):
-    return next(iter(tailer.tracker.files.values()))
-
-
 async def _block(tailer) -> None:
     """Take all of the window, as if the bus took nothing."""
     for _ in range(tailer.publisher.window):
@@ -58,7 +54,7 @@ def test_a_name_that_is_absent_for_a_while(lab, run):
             lab.append("old\n")
             await lab.messages(1)
             rotated = lab.log.rename(lab.folder / "old.1")
-            await lab.until(lambda: _one(tailer).gone_at is not None)
+            await lab.until(lambda: lab.one(tailer).gone_at is not None)
             lab.append("late\n", rotated)
             await lab.messages(2)
             await lab.until(lambda: not tailer.tracker.files)
@@ -125,12 +121,12 @@ def test_a_size_that_shrinks_and_comes_back(lab, run):
         lab.append("one\ntwo\n")
         async with lab.tailer() as tailer:
             await lab.messages(2)
-            source = _one(tailer).record.source
+            source = lab.one(tailer).record.source
             os.truncate(lab.log, 4)
-            await lab.until(lambda: not _one(tailer).is_whole)
+            await lab.until(lambda: not lab.one(tailer).is_whole)
             lab.append("two\nthree\n")
             assert await lab.messages(3) == ["one", "two", "three"]
-            assert _one(tailer).record.source == source
+            assert lab.one(tailer).record.source == source
         assert await lab.count() == 3
 
     run(work())
@@ -143,13 +139,13 @@ def test_truncated_before_it_was_read_is_counted(lab, run):
         lab.append("x" * 1000 + "\n")
         async with lab.tailer(lab.config(delivery={"max_line_bytes": 2000})) as tailer:
             await lab.messages(1)
-            await lab.until(lambda: _one(tailer).positions.waiting == 0)
-            source = _one(tailer).record.source
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 0)
+            source = lab.one(tailer).record.source
             await _block(tailer)
             lab.append(("y" * 1000 + "\n") * 500)
-            await lab.until(lambda: _one(tailer).whole_size > 500_000)
+            await lab.until(lambda: lab.one(tailer).whole_size > 500_000)
             lab.log.write_text("after\n")
-            await lab.until(lambda: _one(tailer).record.source != source)
+            await lab.until(lambda: lab.one(tailer).record.source != source)
             _unblock(tailer)
             await lab.until(lambda: not tailer.tracker.retired)
         ledger = await lab.ledger(source)
@@ -167,7 +163,7 @@ def test_truncated_and_refilled_loses_nothing_and_counts_nothing(lab, run):
         lab.append("first\n")
         async with lab.tailer() as tailer:
             await lab.messages(1)
-            source = _one(tailer).record.source
+            source = lab.one(tailer).record.source
             with lab.log.open("r+b") as file:
                 file.truncate(0)
                 file.write(b"second, longer than the first one\n")
@@ -185,9 +181,9 @@ def test_rewritten_before_the_checkpoint_was_stored(lab, run, monkeypatch):
         lab.append("a" * 50 + "\n")
         async with lab.tailer() as tailer:
             await lab.messages(1)
-            await lab.until(lambda: _one(tailer).positions.waiting == 0)
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 0)
             await _block(tailer)
-            file = _one(tailer)
+            file = lab.one(tailer)
             monkeypatch.setattr(Tracker, "rewritten", lambda _tracker, _file: None)  # the crash comes before
             with lab.log.open("r+b") as log:
                 log.truncate(0)
@@ -213,7 +209,7 @@ def test_copytruncate_with_a_late_line_that_was_read(lab, run):
             shutil.copy(lab.log, lab.folder / "app.log.1")
             lab.append("late\n")
             await lab.messages(101)
-            await lab.until(lambda: _one(tailer).positions.waiting == 0)
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 0)
             os.truncate(lab.log, 0)
             lab.append("after\n")
             assert await lab.messages(102) == [*lines, "late", "after"]
@@ -284,7 +280,7 @@ def test_another_device_number_after_a_reboot(lab, run, size):
         lab.append("one\n" + "x" * size + "\n")
         async with lab.tailer() as tailer:
             first = await lab.events(2)
-            await lab.until(lambda: _one(tailer).positions.waiting == 0)
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 0)
         state = tailer.state.__class__(lab.state_dir)
         for record in (records := state.sources()):
             record.device += 1

@@ -134,6 +134,13 @@ class Bench:
         counts = self.sink.counts
         await self.until(lambda: counts.received >= events and counts.in_flight == 0 and not self.task.done())
 
+    async def replay_one(self, outcome: str) -> None:
+        """Send one event again, wait until it is done, and hold it to the one outcome that it must have."""
+        async with self.running():
+            await self.publish_frame(self.line(0), **{"Dp-Replay": "1"})
+            await self.until_done(1)
+            assert getattr(self.sink.counts, outcome) == 1
+
     async def letters(self) -> list[dlq.Entry]:
         """Return this sink's dead letters."""
         return [entry async for entry in dlq.entries(self.sink.connection, subject=f"logs.test.{self.dataset}.>")]

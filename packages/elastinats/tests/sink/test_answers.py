@@ -136,13 +136,7 @@ def test_a_replay_is_looked_up_in_older_backing_indices(bench, scripted):
     scripted.indices = [".ds-1", ".ds-2", ".ds-3"]
     scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
 
-    async def scenario() -> None:
-        async with bench.running():
-            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
-            await bench.until_done(1)
-            assert bench.sink.counts.duplicate == 1
-
-    bench.run(scenario())
+    bench.run(bench.replay_one("duplicate"))
     assert scripted.bodies == []
 
 
@@ -173,13 +167,7 @@ def test_a_look_up_that_is_not_answered_is_not_taken_for_absence(bench, scripted
     scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
     scripted.look_ups.append({"error": {"type": "no_shard_available_action_exception", "reason": "away"}})
 
-    async def scenario() -> None:
-        async with bench.running():
-            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
-            await bench.until_done(1)
-            assert bench.sink.counts.duplicate == 1
-
-    bench.run(scenario())
+    bench.run(bench.replay_one("duplicate"))
     assert scripted.bodies == []
 
 
@@ -188,10 +176,4 @@ def test_a_backing_index_that_retention_deleted_holds_nothing(bench, scripted):
     scripted.indices = [".ds-1", ".ds-2"]
     scripted.look_ups.append({"error": {"type": "index_not_found_exception", "reason": "gone"}})
 
-    async def scenario() -> None:
-        async with bench.running():
-            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
-            await bench.until_done(1)
-            assert bench.sink.counts.indexed == 1
-
-    bench.run(scenario())
+    bench.run(bench.replay_one("indexed"))

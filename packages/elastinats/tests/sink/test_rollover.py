@@ -83,13 +83,7 @@ def test_a_look_up_deletes_no_other_document(bench, scripted):
     scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
     scripted.documents[".ds-2", bench.identity(0)] = {"message": "something else"}
 
-    async def scenario() -> None:
-        async with bench.running():
-            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
-            await bench.until_done(1)
-            assert bench.sink.counts.duplicate == 1
-
-    bench.run(scenario())
+    bench.run(bench.replay_one("duplicate"))
     assert scripted.deleted == []
 
 
@@ -117,13 +111,7 @@ def test_without_the_right_to_see_tasks_the_work_goes_on(bench, scripted):
     scripted.indices = [".ds-1", ".ds-2"]
     scripted.forbidden = ("/_tasks",)
 
-    async def scenario() -> None:
-        async with bench.running():
-            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
-            await bench.until_done(1)
-            assert bench.sink.counts.indexed == 1
-
-    bench.run(scenario())
+    bench.run(bench.replay_one("indexed"))
 
 
 def test_a_new_consumer_brings_nothing_twice(bench, scripted):

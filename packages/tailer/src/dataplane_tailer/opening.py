@@ -133,7 +133,7 @@ class Opener:
 
     def go_on(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
         """Go on with a remembered source on an open file that was found to be it."""
-        return self._start(descriptor, found, self._take_over(record, found))
+        return self._start(descriptor, found, self._take_over(descriptor, record, found))
 
     def find_continuation(
         self, record: SourceRecord, offset: int, guard: bytes, taken: Container[FileKey]
@@ -180,7 +180,7 @@ class Opener:
             live = self.open_file(candidate.source)
             if live is None:
                 if is_continuation(descriptor, found, candidate):
-                    return self._take_over(candidate, found)
+                    return self._take_over(descriptor, candidate, found)
             elif live.is_intact():
                 if self._is_held(descriptor, found, live):
                     return None
@@ -203,7 +203,7 @@ class Opener:
             if not is_same(descriptor, record):
                 continue
             if record.dataset == found.entry.dataset:
-                return self._take_over(record, found)
+                return self._take_over(descriptor, record, found)
             self.known.take(record)
             record.is_final = True
             self.state.save([record])
@@ -234,10 +234,11 @@ class Opener:
         is_sure = size >= SURE_BYTES or (is_packed and size == original.size())
         return is_sure or (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
 
-    def _take_over(self, record: SourceRecord, found: Found) -> SourceRecord:
+    def _take_over(self, descriptor: int, record: SourceRecord, found: Found) -> SourceRecord:
         self.known.take(record)
         record.path, record.device, record.inode, record.is_final = found.path, *found.key, False
         record.gone_at = 0.0
+        trim_head(record, descriptor)
         self.log.info("file.resumed", path=record.path, source=record.source, offset=record.offset)
         return record
 
@@ -260,7 +261,6 @@ class Opener:
         newline = newline_of(encoding)
         limit = self.config.delivery.max_line_bytes
         record.packed_size = found.size
-        trim_head(record, descriptor)
         file = TailedFile(
             descriptor,
             record,

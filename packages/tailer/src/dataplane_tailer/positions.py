@@ -18,13 +18,17 @@ class Position(NamedTuple):
     dropped: int = 0
 
 
+def _not_on_its_way() -> None:
+    """Stand in for the withdrawal of what is not sent by anybody."""
+
+
 @dataclass(slots=True, eq=False)
 class Sent:
     """One frame on its way; `guard` is what was read just before its end, `withdraw` has it sent no more."""
 
     upto: Position
     guard: bytes = b""
-    withdraw: Callable[[], object] = int
+    withdraw: Callable[[], object] = _not_on_its_way
     is_acknowledged: bool = False
 
 
@@ -36,7 +40,7 @@ class Positions:
     guard: bytes = b""
     _sent: deque[Sent] = field(default_factory=deque)
 
-    def track(self, upto: Position, guard: bytes = b"", withdraw: Callable[[], object] = int) -> Sent:
+    def track(self, upto: Position, guard: bytes = b"", withdraw: Callable[[], object] = _not_on_its_way) -> Sent:
         """Remember a frame that is about to be sent; frames are tracked in the order of their positions."""
         sent = Sent(upto, guard, withdraw)
         self._sent.append(sent)

@@ -59,8 +59,8 @@ class Tracker:
 
     async def unpack_all(self) -> None:
         """Wait until everything compressed is unpacked and open."""
-        await self.opener.unpacker.wait()
-        self.rescan()
+        if await self.opener.unpacker.wait():
+            self.rescan()
 
     def close(self) -> None:
         """Let all files go."""
@@ -102,8 +102,7 @@ class Tracker:
     def _beside(self, record: SourceRecord) -> tuple[str, FileKey, int] | None:
         key = record.key
         path = siblings(record.path).get(key)
-        is_claimed = key in self.files or not (record.has_evidence or not is_compressed(path or ""))
-        if path is not None and not is_claimed:
+        if path is not None and key not in self.files and (record.has_evidence or not is_compressed(path)):
             descriptor = self.opener.content_of(path)
             if is_same(descriptor, record):
                 return path, key, descriptor
@@ -121,12 +120,12 @@ class Tracker:
             self.log.info("file.moved", source=self.files[key].record.source, path=path, was=self.files[key].path)
             self.files[key].record.path = path
         self._open_all(changes.new)
-        self.opener.save()
         for file in list(self.files.values()):
             self._look_at(file, now_s)
         if self.opener.refused:
             self.opener.forgive()
             self._look_for_missing()
+        self.opener.save()
         self._shed(now_s)
         for file in [file for file in self.retired if file.positions.waiting == 0]:
             self._finish(file)

@@ -87,10 +87,11 @@ class Unpacker:
             _discard(self._jobs.pop(key)[1])
             self._failed_s.pop(key, None)
 
-    async def wait(self) -> None:
-        """Wait until nothing is being unpacked; how a job ended is told to who takes it."""
+    async def wait(self) -> bool:
+        """Wait until nothing is being unpacked, return whether anything was; how it ended is told to who takes it."""
         jobs = [asyncio.wrap_future(job) for _, job in self._jobs.values()]
         await asyncio.gather(*jobs, return_exceptions=True)
+        return bool(jobs)
 
     def close(self) -> None:
         """Let everything go that was not taken."""
