@@ -84,6 +84,9 @@ def ship(files: str, parser: str, url: str, folder: Path) -> dict[str, float]:
         "CPU s/GiB": cpu_s / gib,
         "RSS MB": peak_kib / 1024,
         "wall s": wall_s,
+        "flt": usage.ru_minflt,
+        "utime": usage.ru_utime,
+        "stime": usage.ru_stime,
     }
 
 
@@ -113,7 +116,7 @@ def frame_only(file: Path) -> dict[str, float]:
         lines = cut_lines(data, CHUNK_BYTES)
         if not lines:
             break
-        payload = render.block(lines, offset, sequence + 1, "2026-11-22T10:15:30.000000Z") or b""
+        payload = render.bulk(lines, offset, sequence + 1, "2026-11-22T10:15:30.000000Z")
         encoder.encode("s", "0123456789abcdef", payload, first=offset, end=offset + 1, count=len(lines))
         offset += sum(map(len, lines)) + len(lines)
         sequence += len(lines)

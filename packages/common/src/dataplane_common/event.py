@@ -40,7 +40,7 @@ def event_id(source: str, position: int, piece: int = 0) -> str:
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as an RFC 3339 timestamp in UTC with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _rfc3339(datetime.fromtimestamp(seconds, UTC))
 
 
 def parse_timestamp(value: Any) -> str | None:
@@ -52,7 +52,11 @@ def parse_timestamp(value: Any) -> str | None:
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _rfc3339(moment.astimezone(UTC))
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")  # many times faster than `strftime`
 
 
 def encode(identity: str, at: str, document: Mapping[str, Any]) -> bytes:

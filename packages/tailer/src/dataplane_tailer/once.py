@@ -103,6 +103,8 @@ def _progress() -> Progress:
 
 
 def _show(progress: Progress, bar: TaskID, tailer: Tailer, began_s: float, sequences: int) -> None:
+    if progress.disable:
+        return
     files = tailer.tracker.files.values()
     rate = (sum(file.sequence for file in files) - sequences) / max(time.monotonic() - began_s, 0.001)
     progress.update(bar, completed=sum(file.offset for file in files), lines_s=f"{rate:,.0f}")

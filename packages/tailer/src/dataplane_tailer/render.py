@@ -9,14 +9,16 @@ from collections.abc import Callable
 from itertools import accumulate
 
 from dataplane_common.event import encode, event_id
+from dataplane_tailer.bulk import Render
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.encoding import decode, newline_of, resolve, split_lines
 from dataplane_tailer.filters import Decide, decider
 from dataplane_tailer.origin import TOTALS, Origin, Tally
-from dataplane_tailer.parse import Parse, Parsed, Quick, content_parser, parser, quick_parser
+from dataplane_tailer.parse import Parse, Parsed, content_parser, parser, quick_parser
 from dataplane_tailer.parse.container import READERS, block_reader
 from dataplane_tailer.parse.parsed import as_message, unparsed
 from dataplane_tailer.plain import PlainRenderer
+from dataplane_tailer.quick import QuickRenderer
 from dataplane_tailer.splice import INVALID_ENCODING, Envelope, splicer, tags_of
 
 __all__ = [
@@ -36,8 +38,6 @@ __all__ = [
 SPLIT_LINE = "split_line"
 
 
-#: (lines, offset, first sequence, time of arrival) → the events of each line, joined; count them by their newlines.
-Render = Callable[[list[bytes], int, int, str], list[bytes]]
 _RenderOne = Callable[[str, Parsed, int, int, str, bool], bytes]
 
 
@@ -64,7 +64,7 @@ def renderer(origin: Origin, entry: InputConfig, tally: Tally | None = None, *, 
     if name != "utf-8" or decide is not None or envelope.is_marked:
         return render
     quick = quick_parser(entry, envelope.taken | {"log", "event"}, envelope.event_taken)
-    return render if quick is None else _quick_renderer(origin, quick, render)
+    return render if quick is None else QuickRenderer(envelope, quick, render)
 
 
 def parsed_renderer(
@@ -91,33 +91,6 @@ def parsed_renderer(
                 events.append(render_one(text, parse(text, at), offset, sequence, at, is_valid))
                 sequence += 1
             offset += len(line) + newline_length
-        return events
-
-    return render
-
-
-def _quick_renderer(origin: Origin, quick: Quick, otherwise: Render) -> Render:
-    """Return a renderer that takes the short way where a line is a usual one, and `otherwise` where it is not."""
-    envelope = Envelope(origin.source, origin.envelope)
-
-    def render(lines: list[bytes], offset: int, sequence: int, at: str) -> list[bytes]:
-        events: list[bytes] = []
-        arrival = at.encode()
-        dated = envelope.template(created=b',"created":"%b"' % arrival)
-        undated = envelope.template(when=arrival, created=b"")
-        append = events.append
-        for line in lines:
-            found = quick(line) if offset else None  # a byte-order mark may be in front of the first line
-            if found is None:
-                events += otherwise([line], offset, sequence, at)
-            else:
-                when, log, event, fields = found
-                if when:
-                    append(dated % (offset, when, fields, log, offset, event, sequence))
-                else:
-                    append(undated % (offset, fields, log, offset, event, sequence))
-            offset += len(line) + 1
-            sequence += 1
         return events
 
     return render

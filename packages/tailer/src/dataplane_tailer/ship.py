@@ -9,18 +9,18 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from dataplane_common.bus import PubAck, Publisher
 from dataplane_common.errors import Permanent, TooLarge
 from dataplane_common.event import timestamp
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.taxonomy import Signal, subject_for
+from dataplane_tailer.bulk import BulkRenderer
 from dataplane_tailer.config import DeliveryConfig
 from dataplane_tailer.cut import cut_piece
 from dataplane_tailer.file import LEASE_BYTES, TailedFile
 from dataplane_tailer.frame import Group, group_events
-from dataplane_tailer.plain import PlainRenderer
 from dataplane_tailer.positions import Position, Positions, Sent
 from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
@@ -121,7 +121,7 @@ class Shipper:
             self.on_acknowledged(file)
             return
         frame = self.encoder.encode(
-            str(subject_for(Signal.LOGS, self.namespace, file.origin.dataset, file.origin.host)),
+            _subject(self.namespace, file.origin.dataset, file.origin.host),
             file.record.source,
             group.payload,
             first=group.first,
@@ -189,15 +189,22 @@ class Shipper:
             self.state.add_boundary(file.record.source, boundary)
 
 
+@cache
+def _subject(namespace: str, dataset: str, host: str) -> str:
+    return str(subject_for(Signal.LOGS, namespace, dataset, host))
+
+
 def _groups(file: TailedFile, chunk: Lines, target_bytes: int) -> list[Group]:
-    """Render lines and group their events; lines that are just lines, and fit, are rendered in one piece."""
+    """Render lines and group their events; lines that give one event each, and fit, stay in one piece."""
     start, at = file.position, timestamp(time.time())
-    if isinstance(file.render, PlainRenderer):
-        block = file.render.block(chunk.lines, chunk.start, start.sequence + 1, at)
-        if block is not None and len(block) <= target_bytes:
+    if isinstance(file.render, BulkRenderer):
+        block = file.render.bulk(chunk.lines, chunk.start, start.sequence + 1, at)
+        if len(block) <= target_bytes:
             count = len(chunk.lines)
             end = chunk.start + sum(map(len, chunk.lines)) + count
             return [Group(block, chunk.start, Position(end, start.sequence + count, start.dropped), count)]
-    events = file.render(chunk.lines, chunk.start, start.sequence + 1, at)
+        events = block.splitlines(keepends=True)
+    else:
+        events = file.render(chunk.lines, chunk.start, start.sequence + 1, at)
     is_one_each = file.cut is None and not file.entry.filters
     return list(group_events(events, chunk.lines, start, target_bytes, len(file.newline), is_one_each=is_one_each))

@@ -42,21 +42,21 @@ class Envelope:
         log, event = {**sample["log"], "offset": offset}, {**sample["event"], "sequence": sequence}
         return {**sample, "log": log, "event": event}
 
-    def template(self, *, when: bytes = b"%b", event: bytes = b"%b", created: bytes = b"%b") -> bytes:
+    def template(self, *, number: bytes = b"%d", created: bytes = b"%b") -> bytes:
         """Return the event as a byte format.
 
         Its holes are offset (hex), timestamp, fields, more of log, offset, more of event, sequence, event.created;
-        those that are given here are filled.
+        `number` is what offset and sequence have, `created` fills the last one.
         """
         body = self._body
         holes = (
-            (b'"log":{"offset":-1', b'"log":{%b"offset":%d'),
-            (b'"event":{"dataset"', b'"event":{' + event + b'"dataset"'),
-            (b'"sequence":-1', b'"sequence":%d' + created),
+            (b'"log":{"offset":-1', b'"log":{%b"offset":' + number),
+            (b'"event":{"dataset"', b'"event":{%b"dataset"'),
+            (b'"sequence":-1', b'"sequence":' + number + created),
         )
         for mark, hole in holes:
             body = body.replace(mark, hole, 1)
-        return b'{"_id":"' + self.source.encode() + b'-%x","@timestamp":"' + when + b'",%b,' + body[1:] + b"\n"
+        return b'{"_id":"' + self.source.encode() + b'-%x","@timestamp":"%b",%b,' + body[1:] + b"\n"
 
 
 def splicer(envelope: Envelope) -> Splice:

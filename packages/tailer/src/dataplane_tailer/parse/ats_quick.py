@@ -18,7 +18,7 @@ from dataplane_tailer.parse.ats import CONVERT, Layout, layout_of, tls_of
 from dataplane_tailer.parse.ats_fields import Kind
 from dataplane_tailer.parse.http import endpoint_members
 from dataplane_tailer.parse.options import ParserConfig
-from dataplane_tailer.parse.parsed import Quick
+from dataplane_tailer.parse.parsed import Quick, Row
 
 #: Distinct values of a field, and distinct times, that are remembered per file.
 _KEPT = 4096
@@ -61,7 +61,7 @@ def quick_ats(config: ParserConfig, taken: frozenset[str], event_taken: frozense
     shapes: dict[tuple[bool, ...], _Shape] = {}
     read_time, dumps = _time_reader(layout), orjson.dumps
 
-    def quick(line: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
+    def quick(line: bytes) -> Row | None:
         try:
             message = dumps(line.decode())
         except UnicodeDecodeError:

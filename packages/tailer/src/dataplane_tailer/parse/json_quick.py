@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from dataplane_tailer.parse import times
 from dataplane_tailer.parse.names import are_plain, have_plain_names
 from dataplane_tailer.parse.options import ParserConfig
-from dataplane_tailer.parse.parsed import Quick
+from dataplane_tailer.parse.parsed import Quick, Row
 from dataplane_tailer.parse.record import LEVELS, OBJECTS, TIMES
 from dataplane_tailer.parse.time_field import zone_of
 
@@ -103,7 +103,7 @@ def quick_json(config: ParserConfig, taken: frozenset[str]) -> Quick | None:  # 
     seconds: set[str] = set()
     encode = _encode
 
-    def quick(line: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:  # noqa: C901, PLR0911 - flat, for calls cost time here
+    def quick(line: bytes) -> Row | None:  # noqa: C901, PLR0911 - flat, for calls cost time here
         try:
             record = layout.decode(line)
         except msgspec.DecodeError:

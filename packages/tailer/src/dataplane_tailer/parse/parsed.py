@@ -27,9 +27,11 @@ class Parsed(msgspec.Struct, frozen=True, gc=False):
 Parse = Callable[[str, str], Parsed]
 
 
-#: (line as it is in the file) → (timestamp or nothing, more members of `log`, of `event`, all others) as bytes of JSON.
-#: None if the line is unusual in any way and has to be parsed; what it gives otherwise is what the parser gives.
-Quick = Callable[[bytes], tuple[bytes, bytes, bytes, bytes] | None]
+#: What the short way finds in a line, as bytes of JSON: timestamp or nothing, more members of `log`, of `event`, all
+#: others.
+Row = tuple[bytes, bytes, bytes, bytes]
+#: (line as it is in the file) → what the parser would give, None if the line is unusual and has to be parsed.
+Quick = Callable[[bytes], Row | None]
 
 
 def as_message(line: str, _at: str) -> Parsed:
