@@ -16,7 +16,7 @@ from dataplane_tailer.config import InputConfig
 from dataplane_tailer.identity import FileKey, key_of
 from dataplane_tailer.path_fields import glob_of
 
-_GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB
+_GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.NOUNIQUE
 _NAME_FLAGS = fnmatch.BRACE
 
 

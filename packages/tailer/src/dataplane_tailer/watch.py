@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from watchfiles import Change, awatch
 
 #: Changes that come within this time of each other are told together.
-_STEP_MS = 5
+_STEP_MS = 10
 _DEBOUNCE_MS = 50
 
 
