@@ -14,6 +14,11 @@ import zstandard
 
 from dataplane_common.errors import Permanent, TooLarge
 
+try:
+    from zlib_ng.zlib_ng import crc32
+except ImportError:  # no wheel for this machine
+    from zlib import crc32
+
 MSG_ID = "Nats-Msg-Id"
 VERSION = "Dp-Version"
 COUNT = "Dp-Count"
@@ -82,7 +87,7 @@ class FrameEncoder:
         number = self._sent.get((source, subject), 0) + 1
         self._sent[source, subject] = number
         headers = {
-            MSG_ID: f"{source}-{first:x}-{end:x}-{zlib.crc32(lines):08x}",
+            MSG_ID: f"{source}-{first:x}-{end:x}-{crc32(lines):08x}",
             COUNT: str(count),
             SEQUENCE: f"{self.run}.{number}",
         }

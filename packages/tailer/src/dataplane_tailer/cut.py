@@ -20,7 +20,7 @@ def cut_lines(data: bytes, limit: int, newline: bytes = b"\n") -> list[bytes]:
     A carriage return stays with its line; whoever renders the line drops one in front of the newline.
     """
     lines = split_lines(data, newline)
-    if lines and max(map(len, lines)) > limit:
+    if len(data) > limit and lines and max(map(len, lines)) > limit:
         return lines[: next(index for index, line in enumerate(lines) if len(line) > limit)]
     return lines
 
