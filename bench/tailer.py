@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -63,30 +64,43 @@ def json_line(number: int) -> str:
 
 def ship(files: str, parser: str, url: str, folder: Path) -> dict[str, float]:
     """Run the command once over the files and return its rate, and what the kernel says about the process."""
-    name = f"b{time.monotonic_ns():x}"
-    out_file, peak_kib = folder / f"{name}.out", 0
-    arguments = [*COMPILED, COMMAND, "run", files, "--dataset", name, "--parser", parser, "--nats", url, "--once"]
-    began_s = time.monotonic()
+    out_file = folder / "ship.out"
     with out_file.open("w") as out:
-        process = subprocess.Popen([*arguments, "--state-dir", str(folder / name)], stdout=out)
+        cpu_s, peak_kib = run([files, "--once"], parser, url, folder, stdout=out)
+    summary = json.loads(out_file.read_text())
+    return {
+        "lines/s": summary["lines"] / summary["seconds"],
+        "MB/s": summary["bytes"] / 1e6 / summary["seconds"],
+        "CPU s/GiB": cpu_s / (summary["bytes"] / 2**30),
+        "RSS MB": peak_kib / 1024,
+    }
+
+
+def pipe(file: Path, url: str, folder: Path) -> dict[str, float]:
+    """Give the command a file through a pipe; its start is part of the rate."""
+    began_s = time.monotonic()
+    with subprocess.Popen(["cat", str(file)], stdout=subprocess.PIPE) as source:
+        cpu_s, peak_kib = run(["-"], "plain", url, folder, stdin=source.stdout, stderr=subprocess.DEVNULL)
+    return {
+        **rate(file, time.monotonic() - began_s),
+        "CPU s/GiB": cpu_s / (file.stat().st_size / 2**30),
+        "RSS MB": peak_kib / 1024,
+    }
+
+
+def run(words: list[str], parser: str, url: str, folder: Path, **streams: Any) -> tuple[float, int]:
+    """Run the command to its end; return its CPU seconds and its peak resident memory in KiB."""
+    name, peak_kib = f"b{time.monotonic_ns():x}", 0
+    options = ["--dataset", name, "--parser", parser, "--nats", url, "--state-dir", str(folder / name)]
+    process = subprocess.Popen([*COMPILED, COMMAND, "run", *words, *options], **streams)
     while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
         peak_kib = max(peak_kib, peak_memory_kib(process.pid))
         time.sleep(0.02)
     _, status, usage = done
     process.returncode = os.waitstatus_to_exitcode(status)
-    wall_s = time.monotonic() - began_s
     if process.returncode != 0:
         sys.exit("the tailer failed; see above")
-    summary = json.loads(out_file.read_text())
-    cpu_s = usage.ru_utime + usage.ru_stime
-    gib = summary["bytes"] / 2**30
-    return {
-        "lines/s": summary["lines"] / summary["seconds"],
-        "MB/s": summary["bytes"] / 1e6 / summary["seconds"],
-        "CPU s/GiB": cpu_s / gib,
-        "RSS MB": peak_kib / 1024,
-        "wall s": wall_s,
-    }
+    return usage.ru_utime + usage.ru_stime, peak_kib
 
 
 def peak_memory_kib(pid: int) -> int:
@@ -256,6 +270,7 @@ def measure(folder: Path, url: str, size: int, *, as_json: bool) -> None:
         for number in range(count):
             write_lines(many / f"{number}.log", size // 4 // count, access_line)
         show(f"plain, {count} files", ship(f"{many}/*.log", "plain", url, folder), as_json=as_json)
+    show("plain, standard input", pipe(records, url, folder), as_json=as_json)
     show("1,000 lines/s, write to stream, linger 20 ms", asyncio.run(latency(url, folder)), as_json=as_json)
 
 
