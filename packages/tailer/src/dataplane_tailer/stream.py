@@ -186,7 +186,7 @@ class Stream:
         settled = await self._send(events, first)
         settled.add_done_callback(partial(self._on_settled, sent, events, first))
 
-    async def _send(self, events: list[bytes], first: int) -> "asyncio.Future[PubAck]":
+    async def _send(self, events: list[bytes], first: int, *, again: bool = False) -> "asyncio.Future[PubAck]":
         frame = self.encoder.encode(
             str(subject_for(Signal.LOGS, self.config.namespace, self.entry.dataset, self.config.host)),
             self.saved.source,
@@ -194,7 +194,7 @@ class Stream:
             first=first,
             end=first + len(events),
             count=len(events),
-            replay=self.reader.is_repeatable,
+            replay=again or self.reader.is_repeatable,
         )
         return await self.publisher.publish(frame.subject, frame.payload, frame.headers)
 
@@ -221,11 +221,11 @@ class Stream:
                 if smaller == [(events, first)]:  # nothing is left to be cut
                     await asyncio.sleep(_REFUSED_WAIT_S)
                 for part, start in smaller:
-                    waiting.append((part, start, await self._send(part, start)))
+                    waiting.append((part, start, await self._send(part, start, again=True)))
             except Permanent as error:
                 get_logger("stream").warning("frame.refused", stream=self.reader.name, error=str(error))
                 await asyncio.sleep(_REFUSED_WAIT_S)
-                waiting.append((events, first, await self._send(events, first)))
+                waiting.append((events, first, await self._send(events, first, again=True)))
         self._resolve(sent)
 
     def _smaller(self, events: list[bytes], first: int) -> list[tuple[list[bytes], int]]:
