@@ -94,6 +94,9 @@ def _telemetry(tailer: Tailer) -> TelemetryServer | None:
 def not_ready(tailer: Tailer) -> list[str]:
     """Return why the tailer does not ship now; an empty list means that it does."""
     reasons = [] if tailer.connection.is_connected else [f"bus: {tailer.connection.last_error}"]
+    reasons += [
+        f"{stream.reader.name}: {stream.saved.last_error}" for stream in tailer.streams if stream.saved.last_error
+    ]
     return reasons + [f"{path}: {reason}" for path, reason in tailer.tracker.opener.refused.items()]
 
 

@@ -185,7 +185,8 @@ class Publisher:
     def _may_be_forgotten(self, entry: _InFlight) -> bool:
         """Tell whether the stream may have taken a message already, and not know its id any more."""
         age_s = time.clock_gettime(_CLOCK) - entry.first_sent
-        return entry.sendings > 0 and age_s >= self.limits.duplicate_window_s * _SURE_SHARE
+        is_old = entry.sendings > 0 and age_s >= self.limits.duplicate_window_s * _SURE_SHARE
+        return is_old or REPLAY in entry.headers
 
     def _on_answer(self, message: Message) -> None:
         token = message.subject.rpartition(".")[2]
