@@ -39,6 +39,10 @@ class TooLarge(Permanent):
     may_be_stored = False
 
 
+class Overrun(Permanent):
+    """The work on one item takes longer than any item may take: leave it as it is."""
+
+
 class Fatal(DataPlaneError):
     """The process cannot do its work: stop, say why, exit with `exit_code`."""
 

@@ -18,6 +18,7 @@ from dataplane_common.lifecycle import cancel
 from dataplane_common.telemetry import TelemetryServer, get_logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.parse.bounded import OVERRUNS
 from dataplane_tailer.pipeline import Tailer, create
 from dataplane_tailer.render import TOTALS
 
@@ -141,6 +142,10 @@ def _lines() -> Iterator[Metric]:
         for dataset, tally in totals.items():
             family.add_metric((dataset,), getattr(tally, name))
         yield family
+    family = CounterMetricFamily("dataplane_tailer_pattern_overruns", "Searches given up.", labels=("pattern",))
+    for pattern, count in dict(OVERRUNS).items():
+        family.add_metric((pattern,), count)
+    yield family
     family = CounterMetricFamily(
         "dataplane_tailer_lines_filtered", "Lines dropped by rule.", labels=("dataset", "rule")
     )
