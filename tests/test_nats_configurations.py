@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dataplane_common.bus import Connection, Publisher, ensure_streams
+from dataplane_common.bus.streams import stream_info
 from dataplane_common.config import NatsConfig, TlsConfig
 from dataplane_common.errors import Transient
 from dataplane_common.local.nats_server import NatsServer, binary
@@ -98,6 +99,7 @@ def test_each_role_may_do_what_it_must_and_nothing_else(secure: NatsServer, cert
         assert await _is_stored(collect, "dlq.logs.prod.web.h")
         assert not await _is_stored(collect, "logs.prod.web.h")
         assert not await _is_stored(tap, "logs.prod.web.h")
+        assert await stream_info(emit, "LOGS") is not None
         with pytest.raises(Transient):
             await emit.request("$JS.API.STREAM.DELETE.LOGS", timeout_s=0.5)
         deadline = asyncio.get_running_loop().time() + 10

@@ -31,7 +31,16 @@ class Permanent(DataPlaneError):
 
 
 class TooLarge(Permanent):
-    """The message is above what the server takes: cut it smaller and send again."""
+    """The message is above what the server takes: cut it smaller and send again.
+
+    `may_be_stored` says that it was sent before, so long ago that the server cannot tell any more what became of it.
+    """
+
+    may_be_stored = False
+
+
+class Overrun(Permanent):
+    """The work on one item takes longer than any item may take: leave it as it is."""
 
 
 class Fatal(DataPlaneError):

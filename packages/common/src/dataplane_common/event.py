@@ -33,9 +33,12 @@ def new_source() -> str:
     return secrets.token_hex(8)
 
 
-def event_id(source: str, position: int, piece: int = 0) -> str:
-    """Return an event's identity: `<source>-<position>` in hexadecimal, `.n` behind for a piece of a long line."""
-    return f"{source}-{position:x}.{piece}" if piece else f"{source}-{position:x}"
+def event_id(source: str, position: int, *piece: int) -> str:
+    """Return an event's identity: `<source>-<position>` in hexadecimal, `.n` behind for a piece of a long line.
+
+    A piece that had to be cut again has pieces of its own: `.n.m`.
+    """
+    return f"{source}-{position:x}" + "".join(f".{number}" for number in piece)
 
 
 def timestamp(seconds: float) -> str:

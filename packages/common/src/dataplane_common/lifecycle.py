@@ -1,23 +1,28 @@
 """Signals, and how a process of the data plane ends: the only module that imports `signal`.
 
-Flows in: SIGTERM, SIGINT, SIGHUP. Flows out: a `stop` event, a `reload` callback, an exit code.
+Flows in: SIGTERM, SIGINT, SIGHUP. Flows out: a `stop` event, a `reload` callback, an exit code; the end of a call that
+takes too much CPU time.
 Invariant: the first stop signal asks, the second one kills; nothing waits without a deadline.
 """
 
 import asyncio
+import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from dataplane_common.errors import DataPlaneError, ExitCode
+from dataplane_common.errors import DataPlaneError, ExitCode, Overrun
 
 #: What a shell reports for a process that a second stop signal ended.
 _KILLED_BY_SECOND_SIGNAL = 128 + signal.SIGTERM
 #: A task that has not ended by then has swallowed its cancellation.
 _CANCEL_AGAIN_S = 0.1
+#: CPU time between two looks at a call that may not take long; an idle process is not woken.
+_CPU_TICK_S = 0.05
 
 
 def run_service(
@@ -79,6 +84,39 @@ async def cancel(*tasks: "asyncio.Future[Any]") -> None:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class CpuWatch:
+    """Ends a call of the main thread that takes too much of its CPU time, by raising `Overrun` in it.
+
+    Set `ticks_left` before the call, and to 0 behind it, whatever happens: that is all that an ordinary call costs. It
+    works in C as well where that looks for signals, as the search of `re` does.
+    Source: setitimer(2), ITIMER_VIRTUAL; CPython, Modules/_sre/sre_lib.h, MAYBE_CHECK_SIGNALS.
+    """
+
+    def __init__(self) -> None:
+        self.ticks_left = 0
+        self._is_started = False
+
+    def ticks(self, limit_s: float) -> int:
+        """Return a limit in ticks, at most one tick too many; off the main thread 0, that is, no limit."""
+        if threading.current_thread() is not threading.main_thread():
+            return 0
+        if not self._is_started:
+            self._is_started = True
+            atexit.register(signal.setitimer, signal.ITIMER_VIRTUAL, 0.0)  # the handler goes before the process does
+            signal.signal(signal.SIGVTALRM, lambda _number, _frame: self._tick())
+            signal.setitimer(signal.ITIMER_VIRTUAL, _CPU_TICK_S, _CPU_TICK_S)
+        return round(limit_s / _CPU_TICK_S) + 1
+
+    def _tick(self) -> None:
+        if self.ticks_left:
+            self.ticks_left -= 1
+            if not self.ticks_left:
+                raise Overrun("it takes too much CPU time")
+
+
+CPU_WATCH = CpuWatch()
 
 
 def signal_group(process_group: int, *, force: bool = False) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from dataplane_common.bus.answer import PubAck, read_answer
 from dataplane_common.bus.delivery import parse_ack_subject
-from dataplane_common.bus.publisher import PubAck, read_answer
 from dataplane_common.errors import Permanent, TooLarge, Transient
 
 
@@ -35,6 +35,7 @@ def test_what_is_no_ack_subject_is_refused() -> None:
         (b"", {"Status": "503"}, Transient),
         (b'{"error":{"code":400,"err_code":10054,"description":"too big"}}', {}, TooLarge),
         (b'{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}', {}, Transient),
+        (b'{"error":{"code":400,"err_code":10070,"description":"wrong last msg ID: 7"}}', {}, Permanent),
         (b"garbage", {}, Transient),
     ],
 )

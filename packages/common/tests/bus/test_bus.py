@@ -6,7 +6,7 @@ import time
 import pytest
 
 from dataplane_common.bus import Connection, ConsumerConfig, Publisher, PullConsumer, ensure_streams, stream_for
-from dataplane_common.bus.publisher import PubAck
+from dataplane_common.bus.answer import PubAck
 from dataplane_common.bus.streams import load_streams
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import TooLarge, Transient

@@ -36,16 +36,20 @@ class Framer:
         for subject, group in by_subject.items():
             yield from self._cut(subject, self._lines(group, max_message_bytes), max_message_bytes)
 
-    def smaller(self, frame: Frame) -> list[Frame]:
-        """Return the events of a frame that was too large in smaller frames; none if it cannot get smaller."""
+    def smaller(self, frame: Frame, *, replay: bool = False) -> list[Frame]:
+        """Return the events of a frame that was too large in smaller frames; none if it cannot get smaller.
+
+        `replay` marks them as re-sends.
+        """
+        replay = replay or REPLAY in frame.headers
         lines = decode_payload(frame.payload, frame.headers).splitlines(keepends=True)
         if len(lines) > 1:
             middle = frame.first + len(lines) // 2
             halves = ((frame.first, lines[: len(lines) // 2]), (middle, lines[len(lines) // 2 :]))
-            return [self._part(frame, part, first) for first, part in halves]
+            return [self._part(frame, part, first, replay=replay) for first, part in halves]
         if len(lines[0]) <= _MIN_LINE_BYTES:
             return []
-        return [self._part(frame, [shrink(lines[0], len(lines[0]) // 2)], frame.first)]
+        return [self._part(frame, [shrink(lines[0], len(lines[0]) // 2)], frame.first, replay=replay)]
 
     def again(self, frame: Frame, *, replay: bool = False) -> Frame:
         """Return a frame with the same events under headers of this process; `replay` marks it as a re-send."""
@@ -75,7 +79,7 @@ class Framer:
             size += len(line)
         yield self._encode(subject, lines[begin:], position + begin)
 
-    def _part(self, frame: Frame, lines: list[bytes], first: int) -> Frame:
+    def _part(self, frame: Frame, lines: list[bytes], first: int, *, replay: bool) -> Frame:
         return self._encoder.encode(
             frame.subject,
             frame.source,
@@ -83,7 +87,7 @@ class Framer:
             first=first,
             end=first + len(lines),
             count=len(lines),
-            replay=REPLAY in frame.headers,
+            replay=replay,
         )
 
     def _encode(self, subject: str, lines: list[bytes], first: int) -> Frame:

@@ -62,7 +62,7 @@ class Pipeline:
     async def step(self, delivery: Delivery, max_message_bytes: int) -> int:
         """Hand the oldest events to the bus, about a frame of them; return how many."""
         while self.held:
-            self.ready.append(self.framer.again(self.held.popleft()))
+            self.ready.append(self.framer.again(self.held.popleft(), replay=True))
         entries = self.take(MAX_STEP_EVENTS, TARGET_BYTES)
         self.ready.extend(self.framer.frames(entries, max_message_bytes))
         while self.ready:

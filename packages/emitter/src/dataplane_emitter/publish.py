@@ -148,7 +148,7 @@ class JetStreamDelivery:
             return
         frame, counts = self._sent.pop(settled)
         if isinstance(error, TooLarge):
-            task = asyncio.get_running_loop().create_task(self._send_smaller(frame, counts))
+            task = asyncio.get_running_loop().create_task(self._send_smaller(frame, counts, error))
             self._cutting.add(task)
             task.add_done_callback(self._cutting.discard)
             return
@@ -158,9 +158,9 @@ class JetStreamDelivery:
             counts.acknowledge(frame.count)
         self._one_settled()
 
-    async def _send_smaller(self, frame: Frame, counts: Counts) -> None:
+    async def _send_smaller(self, frame: Frame, counts: Counts, error: TooLarge) -> None:
         """Replace a frame by its parts; it counts as unsettled until they do."""
-        for part in _smaller(self._framer, counts, frame):
+        for part in _smaller(self._framer, counts, frame, replay=error.may_be_stored):
             await self.send(part, counts)
         self._one_settled()
 
@@ -247,9 +247,9 @@ class CoreDelivery:
         self._session = self._connection.sessions
 
 
-def _smaller(framer: Framer, account: Counts, frame: Frame) -> list[Frame]:
+def _smaller(framer: Framer, account: Counts, frame: Frame, *, replay: bool = False) -> list[Frame]:
     """Return the parts of a frame that was too large; if there are none its events are counted as dropped."""
-    parts = framer.smaller(frame)
+    parts = framer.smaller(frame, replay=replay)
     if not parts:
         account.drop("too_large", frame.count)
     return parts

@@ -33,11 +33,18 @@ class Reader(Protocol):
         """Whether the same lines come again behind the same cursor."""
 
     def batches(self, cursor: str) -> AsyncIterator[Batch]:
-        """Yield what comes behind a cursor; ends where the source ends."""
+        """Yield what comes behind a cursor; ends where the source ends.
+
+        Raises:
+            Transient: whatever gives the lines has ended; they can be asked for again behind the last cursor.
+        """
 
 
-async def batches_of(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Batch]:
-    """Yield the lines of what comes in chunks; one above `limit` bytes in pieces, the last one without newline."""
+async def batches_of(chunks: AsyncIterator[bytes], limit: int, *, ended: bool = True) -> AsyncIterator[Batch]:
+    """Yield the lines of what comes in chunks; one above `limit` bytes in pieces.
+
+    The last one needs no newline if it has `ended` with the source; else it is left out, as it comes again.
+    """
     rest = b""
     async for data in chunks:
         rest += data
@@ -52,7 +59,7 @@ async def batches_of(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[
             rest = rest[length:]
         if lines:
             yield Batch(lines, going_on=frozenset(going_on))
-    if rest:
+    if rest and ended:
         yield Batch([rest])
 
 

@@ -1,8 +1,8 @@
-"""`check`: whether a regular expression of the user's can hold up the tailer.
+"""`check`: whether a regular expression of the user's can take so long that it is given up.
 
 Flows in: the patterns of the inputs. Flows out: findings. Invariant: each trial ends soon, for it begins with texts on
-which even the worst pattern does. Python's `re` tries all ways to match before it gives up, and nothing bounds it: a
-pattern with two repeats that can share a text takes exponential time on some line, an unanchored one quadratic time.
+which even the worst pattern does. Python's `re` tries all ways to match before it gives up: a pattern with two
+repeats that can share a text takes exponential time on some line, an unanchored one quadratic time.
 """
 
 import re
@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.finding import Finding
+from dataplane_tailer.parse.bounded import LIMIT_S
 
 #: What lines repeat: words, digits, blanks, what separates them; most patterns that are slow are slow on one of these.
 _PUMPS = ("a", "0", " ", "a ", "a.", "a=", "a,", "/a", "aA0_", '"', "a:", "- ", "\t", "[a] ")
@@ -54,7 +55,7 @@ def judge_pattern(pattern: str) -> str:
     for pump in _PUMPS:
         if _seconds(search, pump, _SHORT) > _SLOW_S:
             return (
-                f"takes exponential time on a text such as {_shown(pump)}: one line can stop the tailer for good; "
+                f"takes exponential time on a text such as {_shown(pump)}, and is given up after {LIMIT_S} s; "
                 "where a repeat stands within a repeat, have the inner one give nothing back: (\\w++\\s*+)+"
             )
     for length in (_MIDDLE, _LONG):
@@ -62,8 +63,8 @@ def judge_pattern(pattern: str) -> str:
             longest_s = _seconds(search, pump, length) * (_LONGEST_LINE / length) ** 2
             if longest_s > (_LONGEST_LIMIT_S if length == _LONG else _SLOW_S * (_LONGEST_LINE / length) ** 2):
                 return (
-                    f"may take {longest_s:,.0f} s and more on a line of 128 KiB such as {_shown(pump)}, and all files "
-                    "wait; begin it with ^, or have its repeats give nothing back: \\S++"
+                    f"may take {longest_s:,.0f} s and more on a line of 128 KiB such as {_shown(pump)}, and is given "
+                    f"up after {LIMIT_S} s; begin it with ^, or have its repeats give nothing back: \\S++"
                 )
     return ""
 

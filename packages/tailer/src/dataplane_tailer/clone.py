@@ -18,6 +18,7 @@ def adopt_cloned_state(state: State, host: str, log: Logger) -> None:
         for record in state.sources():
             fresh[record.source] = record
             record.source, record.sequence, record.sent_limit = new_source(), 0, 0
+            record.resumes = {}
     state.adopt(here, fresh)
 
 

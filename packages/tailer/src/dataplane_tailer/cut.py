@@ -40,6 +40,16 @@ def cut_piece(data: bytes, limit: int, newline: bytes = b"\n") -> tuple[int, boo
     return _character_boundary(data, limit, len(newline)), False
 
 
+def cut_evenly(data: bytes, limit: int, unit: int = 1) -> list[int]:
+    """Return the lengths of pieces of at most `limit` bytes that cut no character; newlines are as good as any."""
+    limit -= limit % unit
+    lengths: list[int] = []
+    while len(data) > limit:
+        lengths.append(_character_boundary(data, limit, unit))
+        data = data[lengths[-1] :]
+    return [*lengths, len(data)]
+
+
 def _character_boundary(data: bytes, at: int, unit: int) -> int:
     if unit > 1:
         is_cut = at > unit and any(byte in _HIGH_SURROGATES for byte in data[at - 2 : at]) and unit == _UTF16_UNIT

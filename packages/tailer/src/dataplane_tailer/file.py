@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dataplane_common.event import timestamp
 from dataplane_tailer.config import InputConfig
@@ -22,7 +23,7 @@ from dataplane_tailer.identity import (
     mark_of,
 )
 from dataplane_tailer.multiline import Cut
-from dataplane_tailer.positions import Position, Positions
+from dataplane_tailer.positions import Position, Positions, Sent
 from dataplane_tailer.render import Origin, Render, Tally
 from dataplane_tailer.state import Boundary, SourceRecord
 
@@ -35,11 +36,24 @@ LEASE_BYTES = 64 * 1024 * 1024
 _MARKS = 32
 
 
+class Refused(NamedTuple):
+    """An event that no message holds: its first byte, and what was to be sent."""
+
+    first: int
+    sent: Sent
+
+    @property
+    def size(self) -> int:
+        """How many bytes of the file it has."""
+        return self.sent.upto.offset - self.first
+
+
 @dataclass(slots=True, eq=False)
 class TailedFile:
     """An open file. Times are monotonic seconds; `gone_at` is set when its path no longer leads to it.
 
-    `whole_size` is its size when it last was whole, that is, still held all that was read of it.
+    `refused` is to be cut as soon as that can be done; until `rests_until` nothing is read. `whole_size` is its size
+    when it last was whole, that is, still held all that was read of it.
     """
 
     descriptor: int
@@ -69,6 +83,8 @@ class TailedFile:
     is_whole: bool = True
     shrunk_at: float | None = None
     frame_limit: int | None = None
+    refused: Refused | None = None
+    rests_until: float = 0.0
     last_error: str = ""
     is_retired: bool = False
     is_polled: bool = False
@@ -119,6 +135,8 @@ class TailedFile:
 
     def advance(self, to: Position, tail: bytes) -> None:
         """Move behind what was read; `tail` is the last bytes of it."""
+        if (resumed := self.record.resumes.get(to.offset, 0)) > to.sequence:
+            to = to._replace(sequence=resumed)
         self.guard = (self.guard + tail)[-GUARD_BYTES:]
         self.offset, self.sequence, self.dropped = to
         marks = self.record.marks
@@ -136,6 +154,7 @@ class TailedFile:
 
     def rewind(self, boundaries: Iterable[Boundary]) -> None:
         """Go back to the checkpoint: all behind it is read and sent again, acknowledgements on their way are void."""
+        self.refused = None
         self.positions = self.positions.withdraw()
         self.offset, self.sequence, self.dropped = self.positions.resolved
         self.guard = self.positions.guard
@@ -173,6 +192,10 @@ class TailedFile:
 
     def retire(self) -> None:
         """Let the file's bytes go; what is on its way may still be acknowledged."""
+        if self.refused is not None:
+            self.abandon("refused_unread", self.refused.size)
+            self.positions.resolve(self.refused.sent)
+            self.refused = None
         os.close(self.descriptor)
         self.is_retired = True
 
@@ -195,6 +218,9 @@ class TailedFile:
         record.offset, record.sequence, record.dropped = self.positions.resolved
         record.size_seen, record.last_error = self.size_seen, self.last_error
         record.guard = self.positions.guard.hex()
+        if record.resumes or self.boundaries:
+            record.resumes = {at: number for at, number in record.resumes.items() if at > record.offset}
+            self.boundaries = {at: known for at, known in self.boundaries.items() if at >= record.offset}
         self.grow_head()
         return record
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from dataplane_common.errors import ConfigError
-from dataplane_tailer.parse.regex import compile_pattern
+from dataplane_common.errors import ConfigError, Overrun
+from dataplane_tailer.parse.bounded import compile_pattern
 
 
 class FilterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,8 +33,11 @@ def decider(filters: Sequence[FilterConfig]) -> Decide | None:
 
     def decide(text: str) -> str | None:
         for search, drops_found, name in rules:
-            if (search(text) is not None) is drops_found:
-                return name
+            try:
+                if (search(text) is not None) is drops_found:
+                    return name
+            except Overrun:
+                continue  # rather one line too many
         return None
 
     return decide if rules else None

@@ -7,6 +7,7 @@ Source: systemd Journal Export Formats (JSON), systemd.journal-fields(7).
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from dataplane_common.errors import Fatal
+from dataplane_common.errors import Fatal, Transient
 from dataplane_tailer.batch import Batch, batches_of
 from dataplane_tailer.parse import Parsed, times
 from dataplane_tailer.parse.parsed import unparsed
@@ -52,6 +53,7 @@ class Journal:
     linger_s: float
     command: str = "journalctl"
     is_repeatable: bool = True
+    _began_at: float = 0.0
 
     @property
     def name(self) -> str:
@@ -62,9 +64,11 @@ class Journal:
         """Yield entries behind `cursor`; without one from where `start_at` says.
 
         Raises:
-            Fatal: there is no journalctl, or it ended by itself.
+            Fatal: there is no journalctl when the tailer starts.
+            Transient: it ended, or cannot be started any more.
         """
-        where = ["--after-cursor", cursor] if cursor else ["--lines", "all" if self.start_at == "beginning" else "0"]
+        where, is_first = self._where(cursor), self._began_at == 0.0
+        self._began_at = self._began_at or time.time()
         units = [word for unit in self.units for word in ("--unit", unit)]
         try:
             process = await asyncio.create_subprocess_exec(
@@ -74,17 +78,26 @@ class Journal:
                 limit=_CHUNK_BYTES,
             )
         except OSError as error:
-            raise Fatal(f"{self.command}: {error.strerror}; install systemd's journalctl on this host") from error
+            problem = f"{self.command}: {error.strerror}; install systemd's journalctl on this host"
+            raise (Fatal(problem) if is_first else Transient(problem)) from error
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked for
-            async for batch in batches_of(_chunks(process.stdout, self.linger_s), _LONGEST_ENTRY_BYTES):
+            async for batch in batches_of(_chunks(process.stdout, self.linger_s), _LONGEST_ENTRY_BYTES, ended=False):
                 whole = min(batch.going_on, default=len(batch.lines))
                 yield batch._replace(cursor=_cursor_behind(batch.lines[:whole]))
-            raise Fatal(f"{self.command} ended with {await process.wait()}; look at what it says on stderr")
+            raise Transient(f"{self.command} ended with {await process.wait()}; look at what it says on stderr")
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()
             await process.wait()
+
+    def _where(self, cursor: str) -> list[str]:
+        """Return from where to read; one that is started again goes on, or tells what came since the first start."""
+        if cursor:
+            return ["--after-cursor", cursor]
+        if self.start_at == "beginning":
+            return ["--lines", "all"]
+        return ["--since", f"@{int(self._began_at)}"] if self._began_at else ["--lines", "0"]
 
 
 async def _chunks(output: asyncio.StreamReader, linger_s: float) -> AsyncIterator[bytes]:

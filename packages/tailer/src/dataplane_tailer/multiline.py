@@ -7,15 +7,16 @@ alone, so the events are the same however the file is read. Time is the caller's
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from dataplane_common.errors import ConfigError
+from dataplane_common.errors import ConfigError, Overrun
 from dataplane_tailer.encoding import decode
+from dataplane_tailer.parse.bounded import Bounded, compile_pattern
 from dataplane_tailer.parse.container import READERS, ReadPart
 from dataplane_tailer.parse.options import ParserConfig
-from dataplane_tailer.parse.regex import compile_pattern
 
 
 class MultilineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,15 +34,16 @@ class MultilineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     timeout_ms: int = 1_000
 
 
-class Grammar(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Grammar:
     """How lines hang together.
 
     A line that matches `begins` starts an event, one that matches `goes_on` does not. After a line that matches
     `enters`, `inside` holds as well, until `leaves` has matched a line, which still belongs to the event.
     """
 
-    begins: re.Pattern[str] | None = None
-    goes_on: re.Pattern[str] | None = None
+    begins: Bounded | None = None
+    goes_on: Bounded | re.Pattern[str] | None = None
     enters: re.Pattern[str] | None = None
     inside: re.Pattern[str] | None = None
     leaves: re.Pattern[str] | None = None
@@ -206,10 +208,13 @@ class _Message:
 
     def _goes_on(self, text: str) -> bool:
         grammar = self._grammar
-        if grammar.begins is not None:
-            return grammar.begins.search(text) is None
-        if grammar.goes_on is not None and grammar.goes_on.search(text):
-            return True
+        try:
+            if grammar.begins is not None:
+                return grammar.begins.search(text) is None
+            if grammar.goes_on is not None and grammar.goes_on.search(text):
+                return True
+        except Overrun:  # as if it did not match
+            return grammar.begins is not None
         return self._is_inside and grammar.inside is not None and grammar.inside.match(text) is not None
 
 

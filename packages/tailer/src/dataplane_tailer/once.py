@@ -62,9 +62,10 @@ async def _ship_all(tailer: Tailer, stop: asyncio.Event) -> Summary:
     first = sum(file.offset for file in files)
     with _progress() as progress:
         bar = progress.add_task("shipping", total=sum(file.size() for file in files), completed=first, lines_s="")
-        while not stop.is_set() and await tailer.step(Flush.ALL):
-            _show(progress, bar, tailer, began_s, sequences)
-        await _drain(tailer, stop)
+        while not stop.is_set() and _has_more(tailer):
+            while not stop.is_set() and await tailer.step(Flush.ALL):
+                _show(progress, bar, tailer, began_s, sequences)
+            await _drain(tailer, stop)
         _show(progress, bar, tailer, began_s, sequences)
     done = [*tailer.tracker.files.values(), *(file for file in files if file.record.is_final)]
     return Summary(
@@ -75,9 +76,18 @@ async def _ship_all(tailer: Tailer, stop: asyncio.Event) -> Summary:
     )
 
 
+def _has_more(tailer: Tailer) -> bool:
+    """Tell whether anything is to be read now: at first, and where the bus has refused something for its size."""
+    for file in tailer.tracker.files.values():
+        if file.rests_until:
+            raise Fatal(f"{file.path}: {file.last_error}; run the same command again to go on")
+    return any(due_s <= time.monotonic() for due_s in tailer.tracker.due.values())
+
+
 async def _drain(tailer: Tailer, stop: asyncio.Event) -> None:
     """Wait for the last acknowledgement as long as the bus says anything."""
     acknowledged, heard_s = -1, time.monotonic()
+    await asyncio.sleep(0)  # what was settled in the last step is heard of
     while tailer.publisher.in_flight and not stop.is_set():
         await tailer.publisher.drain(_TICK_S)
         if tailer.publisher.counts.acknowledged != acknowledged:

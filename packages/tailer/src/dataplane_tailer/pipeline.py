@@ -122,7 +122,8 @@ class Tailer:
         except OSError as error:
             self._read_failed(file, error)
             return False
-        file.last_error = ""
+        if not file.rests_until:
+            file.last_error = ""
         if moved:
             self.tracker.mark(file, 0.0)
         elif file.size_seen > file.offset and again_s is not None:
@@ -265,8 +266,13 @@ def create(config: TailerConfig) -> Tailer:
     )
     account = Account(config, publisher)
     dirty: set[TailedFile] = set()
-    rescan_wanted = asyncio.Event()
+    rescan_wanted, wake = asyncio.Event(), asyncio.Event()
     tracker = Tracker(config, state, log, account.finish, account.lose, on_unpacked=rescan_wanted.set)
+
+    def read_again(file: TailedFile, after_s: float) -> None:
+        tracker.mark(file, after_s)
+        wake.set()
+
     shipper = Shipper(
         config.namespace,
         config.delivery,
@@ -275,10 +281,11 @@ def create(config: TailerConfig) -> Tailer:
         FrameEncoder(compress=config.delivery.compression == "zstd"),
         on_acknowledged=dirty.add,
         report=lambda text, file: log.warning("frame.too_large", error=text, path=file.path),
+        read_again=read_again,
     )
     streams = [_stream(config, entry, shipper) for entry in config.inputs if entry.type != "file"]
     parts = (config, state, connection, publisher, tracker, shipper, account, dirty)
-    return Tailer(*parts, rescan_wanted=rescan_wanted, streams=streams)
+    return Tailer(*parts, wake=wake, rescan_wanted=rescan_wanted, streams=streams)
 
 
 def _stream(config: TailerConfig, entry: InputConfig, shipper: Shipper) -> Stream:

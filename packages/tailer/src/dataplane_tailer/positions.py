@@ -61,6 +61,11 @@ class Positions:
         return self.resolved
 
     @property
+    def last(self) -> Position:
+        """The end of what was sent."""
+        return self._sent[-1].upto if self._sent else self.resolved
+
+    @property
     def waiting(self) -> int:
         """Frames sent and not yet covered by the checkpoint."""
         return len(self._sent)

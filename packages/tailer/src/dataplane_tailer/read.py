@@ -79,14 +79,15 @@ def read_next(file: TailedFile, limit: int, flush: Flush = Flush.NOTHING) -> Lin
         file.was_flushed = False
     if (stored := file.boundaries.get(file.offset)) is not None:
         return _stored_piece(file, stored)
-    if file.boundaries:
-        data = data[: _room_before_next_boundary(file)]
+    room = _room_before_next_boundary(file)
+    if room is not None and len(data) >= room:  # what lies before it was complete when it was sent
+        data, flush = data[:room], max(flush, Flush.LINES)
     return _cut(file, data, limit, flush)
 
 
 def _usual_lines(file: TailedFile, limit: int) -> Lines | None:
     """Read what fills one frame, where lines are just lines; None where anything is special or nothing complete."""
-    if file.cut is not None or file.piece or file.was_flushed or file.boundaries:
+    if file.cut is not None or file.piece or file.was_flushed or file.boundaries or file.record.resumes:
         return None
     data = _read_guarded(file, min(file.read_bytes, _chunk_bytes(file, limit)))
     lines = cut_lines(data, limit, file.newline)
@@ -123,7 +124,8 @@ def _stored_piece(file: TailedFile, stored: Boundary) -> Piece | None:
 
 
 def _room_before_next_boundary(file: TailedFile) -> int | None:
-    ahead = [start - file.offset for start in file.boundaries if start > file.offset]
+    """Return how far it is to the next place that must be the end of an event."""
+    ahead = [at - file.offset for at in (*file.boundaries, *file.record.resumes) if at > file.offset]
     return min(ahead) if ahead else None
 
 

@@ -141,11 +141,11 @@ def _block_renderer(origin: Origin, entry: InputConfig, tally: Tally, encoding: 
 
 
 def render_piece(
-    origin: Origin, place: tuple[int, int], sequence: int, at: str, data: bytes, *, encoding: str = "utf-8"
+    origin: Origin, place: tuple[int, ...], sequence: int, at: str, data: bytes, *, encoding: str = "utf-8"
 ) -> bytes:
-    """Return the event of a piece; `place` is (offset of the line, number of the piece)."""
-    offset, piece = place
-    text, valid = decode(data, encoding, ended=False, is_first=offset == 0 and piece == 1)
+    """Return the event of a piece; `place` is (offset of the line, number of the piece, …)."""
+    offset, *piece = place
+    text, valid = decode(data, encoding, ended=False, is_first=offset == 0 and set(piece) == {1})
     document = {"message": text, **origin.envelope(offset, sequence)}
     document["tags"] = [*tags_of(document), SPLIT_LINE] if valid else [*tags_of(document), SPLIT_LINE, INVALID_ENCODING]
-    return encode(event_id(origin.source, offset, piece), at, document)
+    return encode(event_id(origin.source, *place), at, document)

@@ -18,6 +18,7 @@ from dataplane_common.lifecycle import cancel
 from dataplane_common.telemetry import TelemetryServer, get_logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.file import TailedFile
+from dataplane_tailer.parse.bounded import OVERRUNS
 from dataplane_tailer.pipeline import Tailer, create
 from dataplane_tailer.render import TOTALS
 
@@ -94,6 +95,9 @@ def _telemetry(tailer: Tailer) -> TelemetryServer | None:
 def not_ready(tailer: Tailer) -> list[str]:
     """Return why the tailer does not ship now; an empty list means that it does."""
     reasons = [] if tailer.connection.is_connected else [f"bus: {tailer.connection.last_error}"]
+    reasons += [
+        f"{stream.reader.name}: {stream.saved.last_error}" for stream in tailer.streams if stream.saved.last_error
+    ]
     return reasons + [f"{path}: {reason}" for path, reason in tailer.tracker.opener.refused.items()]
 
 
@@ -138,6 +142,10 @@ def _lines() -> Iterator[Metric]:
         for dataset, tally in totals.items():
             family.add_metric((dataset,), getattr(tally, name))
         yield family
+    family = CounterMetricFamily("dataplane_tailer_pattern_overruns", "Searches given up.", labels=("pattern",))
+    for pattern, count in dict(OVERRUNS).items():
+        family.add_metric((pattern,), count)
+    yield family
     family = CounterMetricFamily(
         "dataplane_tailer_lines_filtered", "Lines dropped by rule.", labels=("dataset", "rule")
     )

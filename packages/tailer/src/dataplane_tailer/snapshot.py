@@ -39,6 +39,7 @@ class StreamRecord(msgspec.Struct, frozen=True):
     cursor: str = ""
     first_at: str = ""
     is_clean: bool = True
+    last_error: str = ""
     name: str = ""
     dataset: str = ""
 

@@ -28,13 +28,18 @@ CREATE TABLE IF NOT EXISTS boundaries (
 
 
 class Boundary(msgspec.Struct, frozen=True):
-    """Where time or a limit ended an event: bytes `start` to `end`; `piece` 0 is a line sent before its newline."""
+    """Where time or a limit ended an event: bytes `start` to `end`; `piece` 0 is a line sent before its newline.
+
+    A piece that was cut again has `parts` behind its number; `sequence` is the event's if it is not the next in order.
+    """
 
     start: int
     end: int
     line_start: int
     piece: int
     ends_line: bool
+    parts: tuple[int, ...] = ()
+    sequence: int = 0
 
 
 class SourceRecord(msgspec.Struct):
@@ -45,7 +50,9 @@ class SourceRecord(msgspec.Struct):
     `packed_size` that of its compressed form; `dropped` counts the lines that a filter took, `abandoned_bytes` what was
     lost by reason. `marks` are places that were read, each with a hash of the bytes before it, the older the sparser:
     they tell a copy that ends before the checkpoint; `copies` are device, inode and size of those that were found.
-    `gone_at` is when a finished one was no longer there, in seconds since the epoch.
+    `resumes` has for some offsets the number of the last event in front of them where that is not the count of events:
+    pieces of lines that were refused once later lines had their numbers. `gone_at` is when a finished one was no longer
+    there, in seconds since the epoch.
     """
 
     source: str
@@ -67,6 +74,7 @@ class SourceRecord(msgspec.Struct):
     packed_size: int = 0
     marks: list[tuple[int, str]] = []
     copies: list[tuple[int, int, int]] = []
+    resumes: dict[int, int] = {}
     abandoned_bytes: dict[str, int] = {}
     last_error: str = ""
     was_truncated: bool = False
@@ -206,10 +214,24 @@ class State:
             Fatal: the disk refuses.
         """
         with self._writing():
-            self._database.execute(
-                "INSERT OR REPLACE INTO boundaries VALUES (?, ?, ?)",
-                (source, boundary.start, msgspec.msgpack.encode(boundary)),
-            )
+            self._add_boundary(source, boundary)
+
+    def split(self, record: SourceRecord, boundaries: Iterable[Boundary]) -> None:
+        """Write how an event is cut, and with it what this does to the numbers behind it.
+
+        Raises:
+            Fatal: the disk refuses.
+        """
+        with self._writing():
+            self._save([record])
+            for boundary in boundaries:
+                self._add_boundary(record.source, boundary)
+
+    def _add_boundary(self, source: str, boundary: Boundary) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO boundaries VALUES (?, ?, ?)",
+            (source, boundary.start, msgspec.msgpack.encode(boundary)),
+        )
 
     def forget(self, *sources: str) -> None:
         """Drop sources and their boundaries.

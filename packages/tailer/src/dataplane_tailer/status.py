@@ -83,7 +83,10 @@ def _without_doubles(known: list[Row]) -> list[Row]:
 def _streams(view: View) -> list[Row]:
     state: FileState = "stopped" if view.snapshot.holder is None else "following"
     return [
-        Row(stream.name, stream.source, stream.dataset, 0, 0, 0, 0.0, state, sequence=stream.sequence)
+        Row(
+            *(stream.name, stream.source, stream.dataset, 0, 0, 0, 0.0, state, stream.last_error),
+            sequence=stream.sequence,
+        )
         for stream in view.snapshot.streams
     ]
 

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from dataplane_common.bus import PubAck, Publisher
-from dataplane_common.errors import Permanent, TooLarge
+from dataplane_common.errors import Permanent, TooLarge, Transient
 from dataplane_common.event import ECS_VERSION, encode, event_id, merge, new_source, timestamp
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.ledger import SourceAccount
+from dataplane_common.retry import Backoff
 from dataplane_common.taxonomy import Signal, subject_for
 from dataplane_common.telemetry import get_logger
 from dataplane_tailer.batch import Batch, Reader, pieces_of
@@ -37,6 +38,10 @@ __all__ = ["Reader", "Stream"]
 
 #: The wait before a frame is sent again that the server does not take, whatever its size.
 _REFUSED_WAIT_S = 5.0
+#: A reader that has ended is started again after a second, later after a minute.
+_BACKOFF = Backoff(initial_s=1.0, max_s=60.0)
+#: One that has lived for so long works, also if nothing has come.
+_STEADY_S = 10.0
 #: Room for the headers of a frame, for the envelope of an event, and for what JSON makes of a byte at the worst.
 _HEADER_BYTES = 1024
 _ENVELOPE_BYTES = 16 * 1024
@@ -53,6 +58,7 @@ class _Saved(msgspec.Struct):
     cursor: str = ""
     first_at: str = ""
     is_clean: bool = True
+    last_error: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +79,7 @@ class Stream:
     _cursors: dict[Position, str] = field(default_factory=dict)
     _line_starts_at: int = 0
     _piece: int = 0
+    _reached: str = ""
     _again: "set[asyncio.Task[None]]" = field(default_factory=set)
     _shared: dict[str, Any] = field(init=False)
     _decide: Callable[[str], str | None] | None = None
@@ -82,7 +89,8 @@ class Stream:
         saved = msgspec.json.decode(known, type=_Saved) if known else None
         if saved is None or not (saved.is_clean or self.reader.is_repeatable):
             saved = _Saved(new_source(), first_at=timestamp(time.time()))
-        self.saved = msgspec.structs.replace(saved, is_clean=False)
+        self.saved = msgspec.structs.replace(saved, is_clean=False, last_error="")
+        self._reached = saved.cursor
         self._last = Position(saved.sequence, saved.sequence, saved.dropped)
         self.positions = Positions(self._last)
         self._decide = decider(self.entry.filters)
@@ -100,10 +108,33 @@ class Stream:
         return f"stream {self.reader.name} {self.entry.dataset}"
 
     async def run(self) -> None:
-        """Ship until the source ends."""
-        async for batch in self.reader.batches(self.saved.cursor):
-            await self.ship(batch)
-        self.has_ended = True
+        """Ship until the source ends; where only its reader does, it is started again, less and less often."""
+        attempt = 0
+        while not self.has_ended:
+            steady = asyncio.get_running_loop().call_later(_STEADY_S, self._note, "")
+            try:
+                async for batch in self.reader.batches(self._reached):
+                    attempt = 0
+                    self._note("")
+                    await self.ship(batch)
+                    self._reached = batch.cursor or self._reached
+                self.has_ended = True
+            except Transient as error:
+                self._piece = 0  # of an entry that comes again as a whole
+                steady.cancel()
+                self._note(str(error))
+                await asyncio.sleep(_BACKOFF.delay_s(attempt))
+                attempt += 1
+            finally:
+                steady.cancel()
+
+    def _note(self, problem: str) -> None:
+        """Remember what is wrong with the reader, and say it once."""
+        if problem and problem != self.saved.last_error:
+            get_logger("stream").error("reader.ended", stream=self.reader.name, error=problem)
+        elif self.saved.last_error and not problem:
+            get_logger("stream").info("reader.recovered", stream=self.reader.name)
+        self.saved.last_error = problem
 
     async def ship(self, batch: Batch) -> None:
         """Frame and publish a batch; waits while the window is full."""
@@ -124,7 +155,7 @@ class Stream:
 
     @property
     def _most_bytes(self) -> int:
-        return self.publisher.connection.max_message_bytes - _HEADER_BYTES
+        return self.publisher.max_message_bytes(Signal.LOGS) - _HEADER_BYTES
 
     def _events(self, line: bytes, goes_on: bool, at: str, sequence: int) -> list[bytes]:  # noqa: FBT001
         """Return a line's event; those of its pieces if it is one itself or too large; none if a filter drops it."""
@@ -186,7 +217,7 @@ class Stream:
         settled = await self._send(events, first)
         settled.add_done_callback(partial(self._on_settled, sent, events, first))
 
-    async def _send(self, events: list[bytes], first: int) -> "asyncio.Future[PubAck]":
+    async def _send(self, events: list[bytes], first: int, *, again: bool = False) -> "asyncio.Future[PubAck]":
         frame = self.encoder.encode(
             str(subject_for(Signal.LOGS, self.config.namespace, self.entry.dataset, self.config.host)),
             self.saved.source,
@@ -194,7 +225,7 @@ class Stream:
             first=first,
             end=first + len(events),
             count=len(events),
-            replay=self.reader.is_repeatable,
+            replay=again or self.reader.is_repeatable,
         )
         return await self.publisher.publish(frame.subject, frame.payload, frame.headers)
 
@@ -221,11 +252,11 @@ class Stream:
                 if smaller == [(events, first)]:  # nothing is left to be cut
                     await asyncio.sleep(_REFUSED_WAIT_S)
                 for part, start in smaller:
-                    waiting.append((part, start, await self._send(part, start)))
+                    waiting.append((part, start, await self._send(part, start, again=True)))
             except Permanent as error:
                 get_logger("stream").warning("frame.refused", stream=self.reader.name, error=str(error))
                 await asyncio.sleep(_REFUSED_WAIT_S)
-                waiting.append((events, first, await self._send(events, first)))
+                waiting.append((events, first, await self._send(events, first, again=True)))
         self._resolve(sent)
 
     def _smaller(self, events: list[bytes], first: int) -> list[tuple[list[bytes], int]]:

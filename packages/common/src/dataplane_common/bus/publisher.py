@@ -2,8 +2,8 @@
 
 Flows in: messages with a `Nats-Msg-Id`. Flows out: one future each, resolved by the server's acknowledgement.
 Invariant: what is in flight is at most the window; a message is re-sent, the same bytes, until it is acknowledged
-or refused for good.
-Source: JetStream publish acknowledgement and error codes (NATS ADR-1, ADR-31), no-responders status 503 (ADR-4).
+or refused for good; a repeat that the stream may not know for one any more says so (`Dp-Replay`).
+Source: publish headers of JetStream (`Nats-Expected-Last-Msg-Id`).
 """
 
 import asyncio
@@ -11,40 +11,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
+from dataplane_common.bus.answer import PubAck, read_answer
 from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.limits import StreamLimits
 from dataplane_common.errors import Permanent, TooLarge, Transient
-from dataplane_common.frame import size_on_wire
+from dataplane_common.frame import MSG_ID, REPLAY, size_on_wire
 from dataplane_common.lifecycle import cancel
 from dataplane_common.retry import Backoff
 
-#: JetStream's `JSStreamMessageExceedsMaximumErr`: the only answer that the same bytes can never overcome.
-_MESSAGE_EXCEEDS_MAXIMUM = 10054
+#: With this header a message is never stored, but one whose id the stream knows is answered as a duplicate.
+_NEVER_STORED = {"Nats-Expected-Last-Msg-Id": "none"}
 #: How often what is in flight is looked at for a missing acknowledgement.
 _RESEND_TICK_S = 0.1
 _BACKOFF = Backoff(initial_s=0.25, max_s=10.0)
-
-
-class PubAck(msgspec.Struct):
-    """The server's word that a message is stored: stream, its sequence, whether it was there already."""
-
-    stream: str
-    seq: int
-    duplicate: bool = False
-
-
-class _ApiError(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _Answer(msgspec.Struct):
-    error: _ApiError | None = None
-    stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
+#: A repeat is marked from this part of the duplicate window on: it may be on its way for the rest of it.
+_SURE_SHARE = 0.5
+#: Time that the machine was asleep counts as well: for the server it has passed.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(slots=True)
@@ -55,7 +38,13 @@ class _InFlight:
     settled: "asyncio.Future[PubAck]"
     attempt: int = 0
     due: float = 0.0
-    was_sent: bool = False
+    sendings: int = 0
+    first_sent: float = 0.0
+    refusal: TooLarge | None = None
+
+    @property
+    def size(self) -> int:
+        return size_on_wire(self.payload, self.headers)
 
 
 @dataclass(slots=True)
@@ -89,6 +78,10 @@ class Publisher:
     _is_behind: bool = False
     _next_token: int = 0
     _task: "asyncio.Task[None] | None" = None
+    limits: StreamLimits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limits = StreamLimits(self.connection)
 
     async def start(self) -> None:
         """Subscribe to the acknowledgements and begin to watch what is in flight."""
@@ -101,6 +94,12 @@ class Publisher:
     def in_flight(self) -> int:
         """Messages sent and not yet settled."""
         return len(self._in_flight)
+
+    def max_message_bytes(self, subject: str) -> int:
+        """What headers and payload of a message may weigh together, for the server and, if it has told, the stream."""
+        limit = self.connection.max_message_bytes
+        of_stream = self.limits.max_message_bytes(subject)
+        return limit if of_stream is None else min(limit, of_stream)
 
     async def publish(
         self,
@@ -143,6 +142,7 @@ class Publisher:
         """Stop re-sending; what is still in flight stays unsettled, its futures are cancelled."""
         if self._task is not None:
             await cancel(self._task)
+        await self.limits.close()
         for entry in self._in_flight.values():
             entry.settled.cancel()
         self._in_flight.clear()
@@ -152,24 +152,41 @@ class Publisher:
         if entry.settled.cancelled():
             self._forget(token)
             return True
-        limit = self.connection.max_message_bytes
-        if (size := size_on_wire(entry.payload, entry.headers)) > limit:
-            self._refuse(token, TooLarge(f"a message of {size} bytes is above what the server takes ({limit})"))
+        limit = self.max_message_bytes(entry.subject)
+        if entry.refusal is None and entry.size > limit:  # a mark takes from the headroom
+            entry.refusal = TooLarge(f"a message of {entry.size} bytes is above what the server takes ({limit})")
+        if entry.refusal is not None and not (entry.sendings and MSG_ID in entry.headers):
+            self._refuse(token, entry.refusal)
             return True
         entry.due = time.monotonic() + self.ack_timeout_s
         reply = f"{self.connection.inbox}.pub.{token}"
+        payload, headers = self._form(entry)
         try:
-            await self.connection.publish(entry.subject, entry.payload, reply=reply, headers=entry.headers)
+            await self.connection.publish(entry.subject, payload, reply=reply, headers=headers)
         except TooLarge as error:
             self._refuse(token, error)
         except Transient:
             self._is_behind = True  # all of it is sent in its order when the next session starts
             return False
         else:
-            entry.was_sent = True
-            self.counts.sent += 1
-            self.counts.payload_bytes += len(entry.payload)
+            if entry.refusal is None:
+                entry.first_sent = entry.first_sent or time.clock_gettime(_CLOCK)
+                entry.sendings += 1
+                self.counts.sent += 1
+                self.counts.payload_bytes += len(entry.payload)
         return True
+
+    def _form(self, entry: _InFlight) -> tuple[bytes, Mapping[str, str]]:
+        """Return what is sent now: the message, marked if need be, or the question what became of it."""
+        if entry.refusal is not None:
+            return b"", {MSG_ID: entry.headers[MSG_ID], **_NEVER_STORED}
+        return entry.payload, {**entry.headers, REPLAY: "1"} if self._may_be_forgotten(entry) else entry.headers
+
+    def _may_be_forgotten(self, entry: _InFlight) -> bool:
+        """Tell whether the stream may have taken a message already, and not know its id any more."""
+        age_s = time.clock_gettime(_CLOCK) - entry.first_sent
+        is_old = entry.sendings > 0 and age_s >= self.limits.duplicate_window_s * _SURE_SHARE
+        return is_old or REPLAY in entry.headers
 
     def _on_answer(self, message: Message) -> None:
         token = message.subject.rpartition(".")[2]
@@ -178,11 +195,22 @@ class Publisher:
             return
         problem = read_answer(message.data, message.headers or {})
         if isinstance(problem, PubAck):
+            self.limits.note_stream(entry.subject, problem.stream)
             self._settle(token, problem)
+        elif isinstance(problem, TooLarge):
+            if entry.refusal is None:
+                self._refuse_unless_stored(token, entry, problem)
         elif isinstance(problem, Permanent):
-            self._refuse(token, problem)
+            self._refuse(token, entry.refusal or problem)
         else:
             self._retry_later(entry, f"{entry.subject}: {problem}")
+
+    def _refuse_unless_stored(self, token: str, entry: _InFlight, error: TooLarge) -> None:
+        """Refuse what was sent once; of what was sent before that, ask whether it is stored."""
+        if entry.sendings > 1:
+            entry.refusal, entry.due = error, 0.0
+        else:
+            self._refuse(token, error)
 
     def _settle(self, token: str, ack: PubAck) -> None:
         self.counts.acknowledged += 1
@@ -193,6 +221,10 @@ class Publisher:
 
     def _refuse(self, token: str, error: Permanent) -> None:
         self.counts.refused += 1
+        if isinstance(error, TooLarge):
+            entry = self._in_flight[token]
+            error.may_be_stored = self._may_be_forgotten(entry)
+            self.limits.note_refusal(entry.subject)
         settled = self._forget(token)
         if not settled.done():
             settled.set_exception(error)
@@ -230,7 +262,7 @@ class Publisher:
         while due := self._due():
             for token, entry in due:
                 if token in self._in_flight:
-                    self.counts.resent += entry.was_sent
+                    self.counts.resent += entry.sendings > 0
                     if not await self._send(token, entry):
                         return False
                     if entry.settled.done():
@@ -240,19 +272,3 @@ class Publisher:
     def _due(self) -> list[tuple[str, _InFlight]]:
         now = time.monotonic()
         return [item for item in self._in_flight.items() if item[1].due <= now]
-
-
-def read_answer(payload: bytes, headers: Mapping[str, str]) -> PubAck | Transient | Permanent:
-    """Say what a publish acknowledgement means: stored, retry, or never."""
-    if headers.get("Status") == "503":
-        return Transient(
-            "no stream takes this subject, or its leader is away; create the streams (dataplane streams apply)"
-        )
-    try:
-        answer = msgspec.json.decode(payload, type=_Answer)
-    except msgspec.MsgspecError as error:
-        return Transient(f"the acknowledgement cannot be read: {error}")
-    if answer.error is None:
-        return PubAck(answer.stream, answer.seq, answer.duplicate)
-    text = f"the stream refused it: {answer.error.description} ({answer.error.err_code})"
-    return TooLarge(text) if answer.error.err_code == _MESSAGE_EXCEEDS_MAXIMUM else Transient(text)

@@ -14,7 +14,7 @@ from dataplane_common.bus.connection import Connection
 from dataplane_common.errors import Fatal, Transient
 
 #: How long the server remembers a `Nats-Msg-Id`.
-_DUPLICATE_WINDOW_S = 120
+DUPLICATE_WINDOW_S = 120
 _NS = 1_000_000_000
 _STREAM_NOT_FOUND = 10059
 
@@ -45,7 +45,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "max_msg_size": -1,
             "max_consumers": -1,
             "num_replicas": self.replicas,
-            "duplicate_window": _DUPLICATE_WINDOW_S * _NS,
+            "duplicate_window": DUPLICATE_WINDOW_S * _NS,
         }
 
 

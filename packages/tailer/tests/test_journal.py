@@ -1,0 +1,204 @@
+"""What the tailer promises about the systemd journal: entries, their fields, and a journalctl that ends."""
+
+import json
+import os
+import stat
+import sys
+
+import msgspec
+import pytest
+
+from dataplane_tailer.journal import parse_entry
+from dataplane_tailer.serve import not_ready
+from dataplane_tailer.snapshot import read_snapshot
+
+JOURNALCTL = """#!{python}
+import json, sys, time
+arguments = sys.argv[1:]
+start = int(arguments[arguments.index("--after-cursor") + 1][1:]) if "--after-cursor" in arguments else 0
+for number in range(start, {total}):
+    print(json.dumps({{"__CURSOR": f"c{{number + 1}}", "__REALTIME_TIMESTAMP": str(1_700_000_000_000_000 + number),
+                      "MESSAGE": f"entry {{number}}", "PRIORITY": "4", "_SYSTEMD_UNIT": "x.service"}}), flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch):
+    """Cursor and sequence are saved together: a restart continues with the same source, and nothing twice."""
+    # The journal of a test machine may be empty; what stands in prints what journalctl prints.
+    folder = lab.folder / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
+    config = lab.config_of({"dataset": lab.dataset, "type": "journal"})
+
+    async def work(total: int) -> list[dict]:
+        command = folder / "journalctl"
+        command.write_text(JOURNALCTL.format(python=sys.executable, total=total))
+        command.chmod(command.stat().st_mode | stat.S_IXUSR)
+        async with lab.tailer(config) as tailer:
+            events = await lab.events(total)
+            await lab.until(lambda: tailer.streams[0].positions.waiting == 0)
+            assert tailer.streams[0].saved.cursor == f"c{total}"
+        return events
+
+    run(work(5))
+    events = run(work(9))
+    assert [event["message"] for event in events] == [f"entry {number}" for number in range(9)]
+    assert [event["event"]["sequence"] for event in events] == list(range(1, 10))
+    assert len({event["dp"]["source"] for event in events}) == 1
+    assert events[0]["log"] == {"level": "warning"}
+    assert events[0]["@timestamp"] == "2023-11-14T22:13:20.000000Z"
+
+
+def _stand_in(lab, monkeypatch, text: str) -> None:
+    """Put a program called journalctl on the path."""
+    folder = lab.folder / "bin"
+    folder.mkdir()
+    command = folder / "journalctl"
+    command.write_text(f"#!{sys.executable}\n{text}")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
+
+
+def test_a_journalctl_that_dies_is_started_again(lab, run, monkeypatch):
+    """It goes on behind the last entry; half an entry is none; status and /readyz say why, other inputs go on."""
+    _stand_in(
+        lab,
+        monkeypatch,
+        f"""
+import json, os, sys
+arguments = sys.argv[1:]
+start = int(arguments[arguments.index("--after-cursor") + 1]) if "--after-cursor" in arguments else 0
+if start == 4 and not os.path.exists({str(lab.folder / "go")!r}):
+    sys.exit(3)
+for number in range(start, start + 2):
+    print(json.dumps({{"__CURSOR": str(number + 1), "MESSAGE": f"entry {{number}}"}}), flush=True)
+print('{{"__CURSOR": "9', end="", flush=True)
+if start == 4:
+    import time
+    time.sleep(600)
+""",
+    )
+    entries = [{"dataset": lab.dataset, "type": "journal"}, {"dataset": lab.dataset, "paths": [str(lab.log)]}]
+    config = lab.config_of(entries[0], {"linger_ms": 5})
+    config = msgspec.structs.replace(config, inputs=(*config.inputs, *lab.config_of(entries[1]).inputs))
+
+    async def work() -> list[dict]:
+        async with lab.tailer(config) as tailer:
+            await lab.until(lambda: "ended with 3" in tailer.streams[0].saved.last_error)
+            assert "ended with 3" in not_ready(tailer)[0]
+            tailer.streams[0].save()
+            assert "ended with 3" in read_snapshot(lab.state_dir).streams[0].last_error
+            lab.append("a line\n")
+            await lab.events(5)
+            (lab.folder / "go").touch()
+            await lab.events(7)
+            assert not_ready(tailer) == []
+            return await lab.everything()
+
+    events = run(work())
+    journal = [event for event in events if event["message"] != "a line"]
+    assert [event["message"] for event in journal] == [f"entry {number}" for number in range(6)]
+    assert [event["event"]["sequence"] for event in journal] == list(range(1, 7))
+
+
+def test_an_entry_of_any_length_arrives_in_pieces(lab, run, monkeypatch):
+    """What no message can hold is split and marked, and what comes behind it goes on; its cursor is passed."""
+    _stand_in(
+        lab,
+        monkeypatch,
+        """
+import json, time
+for cursor, text in (("a", "x" * 3_000_000), ("b", "short"), ("c", "\\x01" * 400_000)):
+    print(json.dumps({"__CURSOR": cursor, "MESSAGE": text}), flush=True)
+time.sleep(600)
+""",
+    )
+    config = lab.config_of({"dataset": lab.dataset, "type": "journal"})
+
+    async def work() -> list[dict]:
+        async with lab.tailer(config) as tailer:
+            await lab.until(lambda: tailer.streams[0].saved.cursor == "c")
+            return await lab.everything()
+
+    events = run(work())
+    assert [event["event"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+    whole = [event["message"] for event in events if "tags" not in event]
+    assert whole == ["short"]
+    pieces = [event for event in events if event.get("tags") == ["split_line"]]
+    assert len(pieces) == len(events) - 1
+    first = [event["message"] for event in pieces if event["event"]["sequence"] < events[-1]["event"]["sequence"]]
+    assert "".join(first).count("x") >= 3_000_000
+    assert sum(event["message"].count("\\u0001") for event in pieces) >= 399_000  # each is six bytes: some lie in two
+    assert len({event["_id"] for event in events}) == len(events)
+    assert events[0]["_id"].endswith("-1.1")
+
+
+def test_what_became_too_large_is_cut_again(own_nats, lab, run, monkeypatch):
+    """The server takes less after a restart: frames are halved, one event is shortened and says so; nothing stalls."""
+    lab.url = own_nats.url
+    _stand_in(
+        lab,
+        monkeypatch,
+        f"""
+import json, os, sys, time
+while not os.path.exists({str(lab.folder / "go")!r}):
+    time.sleep(0.01)
+for number in range(200):
+    text = "x" * (100_000 if number == 50 else 1_000)
+    print(json.dumps({{"__CURSOR": str(number), "MESSAGE": f"{{number}} {{text}}"}}))
+sys.stdout.flush()
+time.sleep(600)
+""",
+    )
+    config = lab.config_of({"dataset": lab.dataset, "type": "journal"}, {"compression": "none"})
+
+    async def work() -> list[dict]:
+        async with lab.tailer(config) as tailer:
+            stream = tailer.streams[0]
+            own_nats.stop()
+            (lab.folder / "go").touch()
+            await lab.until(lambda: stream.account().in_flight == 200)
+            own_nats.max_payload_bytes = 32 * 1024
+            own_nats.start()
+            await lab.until(lambda: stream.saved.cursor == "199")
+            return await lab.everything()
+
+    events = sorted(run(work()), key=lambda event: event["event"]["sequence"])
+    assert [event["event"]["sequence"] for event in events] == list(range(1, 201))
+    assert [event["message"].split()[0] for event in events] == [str(number) for number in range(200)]
+    assert [event["event"].get("original_size", 0) > 100_000 for event in events] == [n == 50 for n in range(200)]
+    assert events[50]["tags"] == ["truncated"]
+    assert len(events[50]["message"]) > 15_000
+
+
+@pytest.mark.parametrize(
+    ("entry", "fields", "problem"),
+    [
+        (
+            {"MESSAGE": [104, 105, 255], "_PID": "7", "PRIORITY": "3", "_FOO": "x"},
+            {"message": "hi\\xff", "process.pid": 7, "log.level": "error", "journal": {"foo": "x"}},
+            "",
+        ),
+        ({"MESSAGE": "a\nb", "CODE_LINE": "9"}, {"message": "a\nb", "log.origin.file.line": 9}, ""),
+        ({"MESSAGE": ["one", [116, 119, 111]]}, {"message": "one\ntwo"}, ""),
+        ({"MESSAGE": []}, {"message": ""}, ""),
+        ({"MESSAGE": None, "BLOB": None}, {"message": "", "journal": {"blob": "(left out)"}}, "left out"),
+        ({"UNIT": "a", "_UNIT": "b"}, {"message": "", "journal": {"unit": "b", "unit_": "a"}}, ""),
+        ({"_PID": "?", "PRIORITY": "9"}, {"message": "", "journal": {"pid": "?", "priority": "9"}}, ""),
+        ({"MESSAGE": [1, 256]}, {"message": "1\n256"}, ""),
+    ],
+)
+def test_journal_entries_become_fields(entry, fields, problem) -> None:
+    """Names with a place in ECS move there; bytes, repeated and missing values are shown; `journal` has the rest."""
+    parsed = parse_entry(json.dumps({"__CURSOR": "c", "__MONOTONIC_TIMESTAMP": "1", **entry}), "t")
+    assert parsed.fields == fields
+    assert problem in parsed.problem
+    assert bool(parsed.problem) is bool(problem)
+
+
+@pytest.mark.parametrize("line", ["no", "[1]", "null", '"x"'])
+def test_what_is_no_journal_entry_is_kept(line) -> None:
+    """A line of another kind is shipped as it is."""
+    parsed = parse_entry(line, "t")
+    assert (parsed.fields, bool(parsed.problem)) == ({"message": line}, True)
