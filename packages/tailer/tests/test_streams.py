@@ -19,6 +19,7 @@ from dataplane_common.event import encode, event_id
 from dataplane_tailer.batch import batches_of
 from dataplane_tailer.journal import parse_entry
 from dataplane_tailer.shorten import shorten
+from dataplane_tailer.state import State
 
 
 def _options(lab) -> list[str]:
@@ -74,8 +75,9 @@ time.sleep(600)
 """
 
 
-def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch):
-    """Cursor and sequence are saved together: a restart continues with the same source, and nothing twice."""
+@pytest.mark.parametrize("is_cloned", [False, True], ids=["on its host", "on another host"])
+def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch, is_cloned):
+    """Cursor and sequence are saved together: a restart continues, on another host as a source of its own."""
     # The journal of a test machine may be empty; what stands in prints what journalctl prints.
     folder = lab.folder / "bin"
     folder.mkdir()
@@ -93,10 +95,15 @@ def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch):
         return events
 
     run(work(5))
+    if is_cloned:
+        state = State(lab.state_dir)
+        state.put("machine", "another")
+        state.close()
     events = run(work(9))
     assert [event["message"] for event in events] == [f"entry {number}" for number in range(9)]
-    assert [event["event"]["sequence"] for event in events] == list(range(1, 10))
-    assert len({event["dp"]["source"] for event in events}) == 1
+    sequences = [1, 2, 3, 4, 5, 1, 2, 3, 4] if is_cloned else [*range(1, 10)]
+    assert [event["event"]["sequence"] for event in events] == sequences
+    assert len({event["dp"]["source"] for event in events}) == 1 + is_cloned
     assert events[0]["log"] == {"level": "warning"}
     assert events[0]["@timestamp"] == "2023-11-14T22:13:20.000000Z"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.state import Boundary, SourceRecord
+from dataplane_tailer.state import STREAM, Boundary, SourceRecord
 
 DATABASE = "state.db"
 LOCK = "lock"
@@ -24,10 +24,6 @@ _ATTEMPTS = 5
 _BUSY_TIMEOUT_S = 2.0
 #: `1: FLOCK  ADVISORY  WRITE 4469 fe:00:10002867 0 EOF` (proc_locks(5)).
 _LOCK_FIELDS = 6
-
-
-#: Under these words the state remembers streams: `stream <name> <dataset>`.
-STREAM = "stream "
 
 
 class StreamRecord(msgspec.Struct, frozen=True):

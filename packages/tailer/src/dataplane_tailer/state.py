@@ -18,6 +18,8 @@ from dataplane_tailer.identity import FileKey
 
 _VERSION = 1
 _LOCK_FILE = "lock"
+#: Under these words streams are remembered: `stream <name> <dataset>`.
+STREAM = "stream "
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
@@ -129,6 +131,11 @@ class State:
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def texts(self, prefix: str) -> dict[str, str]:
+        """Return the remembered texts whose keys begin so, those that were emptied left out."""
+        rows = self._database.execute("SELECT key, value FROM meta WHERE value <> ''")
+        return {key: value for key, value in rows if key.startswith(prefix)}
+
     def put(self, key: str, value: str) -> None:
         """Remember a text.
 
@@ -165,8 +172,8 @@ class State:
         with self._writing():
             self._save(records)
 
-    def adopt(self, machine: str, fresh: Mapping[str, SourceRecord]) -> None:
-        """Put other sources in the place of known ones, and note on which machine, all at once.
+    def adopt(self, fresh: Mapping[str, SourceRecord], texts: Mapping[str, str]) -> None:
+        """Put other sources in the place of known ones, and remember texts, all at once.
 
         Raises:
             Fatal: the disk refuses.
@@ -175,7 +182,7 @@ class State:
             for source in fresh:
                 self._forget(source)
             self._save(fresh.values())
-            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('machine', ?)", (machine,))
+            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", texts.items())
 
     def _save(self, records: Iterable[SourceRecord]) -> None:
         bounded = {row[0] for row in self._database.execute("SELECT DISTINCT source FROM boundaries")}
