@@ -112,12 +112,15 @@ def test_an_idle_flush_whose_acknowledgement_was_lost_is_replayed_as_it_was(lab,
     run(work())
 
 
-def test_what_may_have_been_sent_before_says_so(lab, run):
+@pytest.mark.parametrize("before", ["", "one\n"], ids=["written while it ran", "written before the start"])
+def test_what_may_have_been_sent_before_says_so(lab, run, before):
     """After a crash frames are marked as re-sends, so that the sink looks for them beyond the current index."""
 
     async def work():
-        lab.append("one\n")
-        async with lab.tailer(without_checkpoints=True):
+        lab.append(before)
+        async with lab.tailer(without_checkpoints=True) as tailer:
+            await lab.until(lambda: tailer.tracker.files)
+            lab.append("" if before else "one\n")
             await lab.messages(1)
         lab.append("two\n")
         async with lab.tailer():

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from dataplane_common.bus import Connection
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import Fatal
 from dataplane_tailer.pipeline import create
+from dataplane_tailer.snapshot import has_state, read_snapshot
 from dataplane_tailer.state import State
 
 
@@ -124,6 +126,58 @@ def test_a_state_that_may_not_be_written(lab):
     assert result.returncode == 1
     assert str(lab.state_dir) in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("what", "end"), [("state", signal.SIGKILL), ("state/state.db", signal.SIGTERM)])
+def test_a_state_that_somebody_deletes_is_put_back(lab, run, what, end):
+    """Who cleans up too much under a running tailer has nothing sent twice: it still knows all, and writes it anew."""
+
+    def is_written() -> bool:
+        records = read_snapshot(lab.state_dir).records if has_state(lab.state_dir) else []
+        return any(record.offset == 8 for record in records)
+
+    async def follow() -> None:
+        lab.append("one\n")
+        await lab.messages(1)
+        path = lab.state_dir.parent / what
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        lab.append("two\n")
+        await lab.messages(2)
+        await lab.until(is_written)
+
+    async def work():
+        process = lab.spawn(*_options(lab, "app.log"))
+        try:
+            await follow()
+        finally:
+            process.send_signal(end)
+            process.communicate(timeout=20)
+        lab.append("three\n")
+        again = lab.command(*_options(lab, "app.log"), "--once")
+        assert again.returncode == 0, again.stderr
+        assert await lab.messages(3) == ["one", "two", "three"]
+        assert len({event["dp"]["source"] for event in await lab.everything()}) == 1
+
+    run(work())
+
+
+def test_a_state_in_the_place_of_another_is_not_written_over(lab, run):
+    """A state that was restored under a running tailer stays as it is; the tailer ends and says what to do."""
+
+    async def work():
+        tailer = create(lab.config())
+        await tailer.start()
+        task = asyncio.ensure_future(tailer.run(asyncio.Event()))
+        shutil.rmtree(lab.state_dir)
+        other = State(lab.state_dir)
+        lab.append("one\n")
+        with pytest.raises(Fatal, match="start the tailer again"):
+            await task
+        await tailer.close()
+        assert other.sources() == []
+        other.close()
+
+    run(work())
 
 
 def test_a_torn_state_is_refused(lab):

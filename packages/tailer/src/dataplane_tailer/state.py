@@ -8,13 +8,14 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.identity import FileKey
+from dataplane_common.telemetry import get_logger
+from dataplane_tailer.identity import FileKey, key_of
 
 _VERSION = 1
 _LOCK_FILE = "lock"
@@ -95,17 +96,13 @@ class State:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._file = directory / "state.db"
+        was_used = os.path.exists(directory / _LOCK_FILE)  # noqa: PTH110 - what is forbidden is said below
+        self._lock = _lock(directory)
         try:
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # it holds beginnings of logs
-            was_used = (directory / _LOCK_FILE).exists()
-            self._lock = _lock(directory)
-        except OSError as error:
-            raise Fatal(f"state_dir {directory}: {error.strerror}; name a folder that the tailer may write") from error
-        try:
-            file = directory / "state.db"
-            if was_used and file.exists() and file.stat().st_size == 0:
+            if was_used and self._file.exists() and self._file.stat().st_size == 0:
                 raise sqlite3.DatabaseError("it is empty")
-            self._database = sqlite3.connect(file, isolation_level=None)
+            self._database = sqlite3.connect(self._file, isolation_level=None)
             self._prepare()
         except (sqlite3.Error, Fatal) as error:
             os.close(self._lock)
@@ -124,6 +121,7 @@ class State:
             raise Fatal(
                 f"{self.directory}/state.db has version {found}, this tailer knows {_VERSION}; upgrade the tailer"
             )
+        self._key = key_of(self._file.stat())
         self.put("version", str(_VERSION))
 
     def get(self, key: str) -> str | None:
@@ -148,6 +146,7 @@ class State:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Write all or nothing."""
+        self._put_back()
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -232,15 +231,49 @@ class State:
         self._database.execute("DELETE FROM sources WHERE source = ?", (source,))
         self._database.execute("DELETE FROM boundaries WHERE source = ?", (source,))
 
+    def _put_back(self) -> None:
+        """Write the state anew where somebody has deleted it: what is open is still whole.
+
+        Raises:
+            Fatal: another one lies there, or the disk refuses.
+        """
+        with suppress(FileNotFoundError):
+            if key_of(self._file.stat()) != self._key:
+                raise Fatal(f"{self._file} is another one than was opened; start the tailer again to go on with that")
+            return
+        if os.fstat(self._lock).st_nlink == 0:
+            lost, self._lock = self._lock, _lock(self.directory)
+            os.close(lost)
+        for rest in self.directory.glob(f"{self._file.name}-*"):
+            rest.unlink()
+        made = self._file.with_name(f"{self._file.name}-new")
+        with closing(sqlite3.connect(made)) as fresh:
+            self._database.backup(fresh)
+        self._database.close()  # which deletes a write-ahead log by its name: it must not be the new one's
+        made.replace(self._file)
+        self._database = sqlite3.connect(self._file, isolation_level=None)
+        self._prepare()
+        get_logger("state").warning("state.put_back", state_dir=str(self.directory), reason="it was deleted")
+
     def close(self) -> None:
         """Close the database and let another process in."""
+        with suppress(Fatal):  # there is nothing left to be saved
+            self._put_back()
         self._database.close()
         os.close(self._lock)
 
 
 def _lock(directory: Path) -> int:
-    """Hold the folder for this process; the lock goes with it, however it ends."""
-    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    """Hold the folder for this process; the lock goes with it, however it ends.
+
+    Raises:
+        Fatal: it cannot be used, or another process holds it.
+    """
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # it holds beginnings of logs
+        descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise Fatal(f"state_dir {directory}: {error.strerror}; name a folder that the tailer may write") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
