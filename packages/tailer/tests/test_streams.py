@@ -1,10 +1,8 @@
-"""What the tailer promises about what is no file: standard input, and the journal."""
+"""What the tailer promises about what is no file: standard input, and streams of any kind."""
 
 import asyncio
-import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +15,7 @@ from hypothesis import strategies as st
 from dataplane_common.errors import ConfigError
 from dataplane_common.event import encode, event_id
 from dataplane_tailer.batch import batches_of
-from dataplane_tailer.journal import parse_entry
 from dataplane_tailer.shorten import shorten
-from dataplane_tailer.state import State
 
 
 def _options(lab) -> list[str]:
@@ -64,65 +60,9 @@ def test_after_a_crash_standard_input_is_a_new_source(lab, run):
     assert events[1]["dp"]["source"] != first[0]["dp"]["source"]
 
 
-JOURNALCTL = """#!{python}
-import json, sys, time
-arguments = sys.argv[1:]
-start = int(arguments[arguments.index("--after-cursor") + 1][1:]) if "--after-cursor" in arguments else 0
-for number in range(start, {total}):
-    print(json.dumps({{"__CURSOR": f"c{{number + 1}}", "__REALTIME_TIMESTAMP": str(1_700_000_000_000_000 + number),
-                      "MESSAGE": f"entry {{number}}", "PRIORITY": "4", "_SYSTEMD_UNIT": "x.service"}}), flush=True)
-time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("is_cloned", [False, True], ids=["on its host", "on another host"])
-def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch, is_cloned):
-    """Cursor and sequence are saved together: a restart continues, on another host as a source of its own."""
-    # The journal of a test machine may be empty; what stands in prints what journalctl prints.
-    folder = lab.folder / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
-    config = lab.config_of({"dataset": lab.dataset, "type": "journal"})
-
-    async def work(total: int) -> list[dict]:
-        command = folder / "journalctl"
-        command.write_text(JOURNALCTL.format(python=sys.executable, total=total))
-        command.chmod(command.stat().st_mode | stat.S_IXUSR)
-        async with lab.tailer(config) as tailer:
-            events = await lab.events(total)
-            await lab.until(lambda: tailer.streams[0].positions.waiting == 0)
-            assert tailer.streams[0].saved.cursor == f"c{total}"
-        return events
-
-    run(work(5))
-    if is_cloned:
-        state = State(lab.state_dir)
-        state.put("machine", "another")
-        state.close()
-    events = run(work(9))
-    assert [event["message"] for event in events] == [f"entry {number}" for number in range(9)]
-    sequences = [1, 2, 3, 4, 5, 1, 2, 3, 4] if is_cloned else [*range(1, 10)]
-    assert [event["event"]["sequence"] for event in events] == sequences
-    assert len({event["dp"]["source"] for event in events}) == 1 + is_cloned
-    assert events[0]["log"] == {"level": "warning"}
-    assert events[0]["@timestamp"] == "2023-11-14T22:13:20.000000Z"
-
-
-def _stand_in(lab, monkeypatch, text: str) -> None:
-    """Put a program called journalctl on the path."""
-    folder = lab.folder / "bin"
-    folder.mkdir()
-    command = folder / "journalctl"
-    command.write_text(f"#!{sys.executable}\n{text}")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
-
-
-def test_an_entry_of_any_length_arrives_in_pieces(lab, run, monkeypatch):
+def test_an_entry_of_any_length_arrives_in_pieces(lab, run, journalctl):
     """What no message can hold is split and marked, and what comes behind it goes on; its cursor is passed."""
-    _stand_in(
-        lab,
-        monkeypatch,
+    journalctl(
         """
 import json, time
 for cursor, text in (("a", "x" * 3_000_000), ("b", "short"), ("c", "\\x01" * 400_000)):
@@ -150,12 +90,10 @@ time.sleep(600)
     assert events[0]["_id"].endswith("-1.1")
 
 
-def test_what_became_too_large_is_cut_again(own_nats, lab, run, monkeypatch):
+def test_what_became_too_large_is_cut_again(own_nats, lab, run, journalctl):
     """The server takes less after a restart: frames are halved, one event is shortened and says so; nothing stalls."""
     lab.url = own_nats.url
-    _stand_in(
-        lab,
-        monkeypatch,
+    journalctl(
         f"""
 import json, os, sys, time
 while not os.path.exists({str(lab.folder / "go")!r}):
@@ -186,38 +124,6 @@ time.sleep(600)
     assert [event["event"].get("original_size", 0) > 100_000 for event in events] == [n == 50 for n in range(200)]
     assert events[50]["tags"] == ["truncated"]
     assert len(events[50]["message"]) > 15_000
-
-
-@pytest.mark.parametrize(
-    ("entry", "fields", "problem"),
-    [
-        (
-            {"MESSAGE": [104, 105, 255], "_PID": "7", "PRIORITY": "3", "_FOO": "x"},
-            {"message": "hi\\xff", "process.pid": 7, "log.level": "error", "journal": {"foo": "x"}},
-            "",
-        ),
-        ({"MESSAGE": "a\nb", "CODE_LINE": "9"}, {"message": "a\nb", "log.origin.file.line": 9}, ""),
-        ({"MESSAGE": ["one", [116, 119, 111]]}, {"message": "one\ntwo"}, ""),
-        ({"MESSAGE": []}, {"message": ""}, ""),
-        ({"MESSAGE": None, "BLOB": None}, {"message": "", "journal": {"blob": "(left out)"}}, "left out"),
-        ({"UNIT": "a", "_UNIT": "b"}, {"message": "", "journal": {"unit": "b", "unit_": "a"}}, ""),
-        ({"_PID": "?", "PRIORITY": "9"}, {"message": "", "journal": {"pid": "?", "priority": "9"}}, ""),
-        ({"MESSAGE": [1, 256]}, {"message": "1\n256"}, ""),
-    ],
-)
-def test_journal_entries_become_fields(entry, fields, problem) -> None:
-    """Names with a place in ECS move there; bytes, repeated and missing values are shown; `journal` has the rest."""
-    parsed = parse_entry(json.dumps({"__CURSOR": "c", "__MONOTONIC_TIMESTAMP": "1", **entry}), "t")
-    assert parsed.fields == fields
-    assert problem in parsed.problem
-    assert bool(parsed.problem) is bool(problem)
-
-
-@pytest.mark.parametrize("line", ["no", "[1]", "null", '"x"'])
-def test_what_is_no_journal_entry_is_kept(line) -> None:
-    """A line of another kind is shipped as it is."""
-    parsed = parse_entry(line, "t")
-    assert (parsed.fields, bool(parsed.problem)) == ({"message": line}, True)
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.lists(st.integers(1, 50), max_size=20))

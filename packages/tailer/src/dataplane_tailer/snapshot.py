@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from dataplane_common.errors import Fatal
+from dataplane_tailer.lock import LOCK_FILE
 from dataplane_tailer.state import STREAM, Boundary, SourceRecord
 
 DATABASE = "state.db"
-LOCK = "lock"
 #: The version of the state that is understood here.
 VERSION = 1
 #: A tailer that starts or stops while its state is read takes the write-ahead log with it: read again, so often.
@@ -132,7 +132,7 @@ def holder_of(directory: Path, locks: Path = Path("/proc/locks")) -> int | None:
     The kernel's list is read instead of trying the lock: a tailer that starts in that moment would find it taken.
     """
     try:
-        looked_at = (directory / LOCK).stat()
+        looked_at = (directory / LOCK_FILE).stat()
         text = locks.read_text()
     except OSError:
         return None
@@ -141,7 +141,7 @@ def holder_of(directory: Path, locks: Path = Path("/proc/locks")) -> int | None:
 
 def _written_pid(directory: Path) -> int | None:
     try:
-        text = (directory / LOCK).read_text(errors="replace").strip()
+        text = (directory / LOCK_FILE).read_text(errors="replace").strip()
     except OSError:
         return None
     return int(text) if text.isdigit() else None

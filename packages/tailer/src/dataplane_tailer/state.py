@@ -4,7 +4,6 @@ Flows in: checkpoints. Flows out: the same after a crash. Invariant: a source an
 first event that depends on them is published. SQLite in WAL mode, each commit synced; one process (flock).
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +15,9 @@ import msgspec
 from dataplane_common.errors import Fatal
 from dataplane_common.telemetry import get_logger
 from dataplane_tailer.identity import FileKey, key_of
+from dataplane_tailer.lock import LOCK_FILE, hold
 
 _VERSION = 1
-_LOCK_FILE = "lock"
 #: Under these words streams are remembered: `stream <name> <dataset>`.
 STREAM = "stream "
 _SCHEMA = """
@@ -97,13 +96,12 @@ class State:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._file = directory / "state.db"
-        was_used = os.path.exists(directory / _LOCK_FILE)  # noqa: PTH110 - what is forbidden is said below
-        self._lock = _lock(directory)
+        was_used = os.path.exists(directory / LOCK_FILE)  # noqa: PTH110 - what is forbidden is said below
+        self._lock = hold(directory)
         try:
             if was_used and self._file.exists() and self._file.stat().st_size == 0:
                 raise sqlite3.DatabaseError("it is empty")
-            self._database = sqlite3.connect(self._file, isolation_level=None)
-            self._prepare()
+            self._open()
         except (sqlite3.Error, Fatal) as error:
             os.close(self._lock)
             if isinstance(error, Fatal):
@@ -111,6 +109,14 @@ class State:
             raise Fatal(
                 f"{directory}/state.db: {error}; if it is damaged, move it away: all files are sent again then"
             ) from error
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self._file, isolation_level=None)
+        try:
+            self._prepare()
+        except (sqlite3.Error, Fatal):
+            self._database.close()
+            raise
 
     def _prepare(self) -> None:
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -242,7 +248,7 @@ class State:
                 raise Fatal(f"{self._file} is another one than was opened; start the tailer again to go on with that")
             return
         if os.fstat(self._lock).st_nlink == 0:
-            lost, self._lock = self._lock, _lock(self.directory)
+            lost, self._lock = self._lock, hold(self.directory)
             os.close(lost)
         for rest in self.directory.glob(f"{self._file.name}-*"):
             rest.unlink()
@@ -251,8 +257,7 @@ class State:
             self._database.backup(fresh)
         self._database.close()  # which deletes a write-ahead log by its name: it must not be the new one's
         made.replace(self._file)
-        self._database = sqlite3.connect(self._file, isolation_level=None)
-        self._prepare()
+        self._open()
         get_logger("state").warning("state.put_back", state_dir=str(self.directory), reason="it was deleted")
 
     def close(self) -> None:
@@ -261,27 +266,3 @@ class State:
             self._put_back()
         self._database.close()
         os.close(self._lock)
-
-
-def _lock(directory: Path) -> int:
-    """Hold the folder for this process; the lock goes with it, however it ends.
-
-    Raises:
-        Fatal: it cannot be used, or another process holds it.
-    """
-    try:
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # it holds beginnings of logs
-        descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise Fatal(f"state_dir {directory}: {error.strerror}; name a folder that the tailer may write") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise Fatal(
-            f"state_dir {directory} is in use by another tailer (pid {holder}); stop it, or choose another state_dir"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
