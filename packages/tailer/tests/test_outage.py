@@ -114,16 +114,21 @@ def test_a_full_disk_under_the_state_stops_the_tailer(lab, run):
     run(work())
 
 
-def test_a_state_that_may_not_be_written(lab):
+@pytest.mark.parametrize(
+    ("modes", "remedy"),
+    [({".": 0o500, "lock": 0o400}, "name a folder that the tailer may write"), ({"state.db": 0o400}, "user write it")],
+    ids=["folder", "file"],
+)
+def test_a_state_that_may_not_be_written(lab, modes, remedy):
     """A read-only state is refused at start, with what to do."""
     State(lab.state_dir).close()
     lab.append("x\n")
-    os.chmod(lab.state_dir, 0o500)
-    for file in lab.state_dir.iterdir():
-        os.chmod(file, 0o400)
+    for name, mode in modes.items():
+        os.chmod(lab.state_dir / name, mode)
     result = lab.command(*_options(lab, "app.log"), "--once", without_privileges=True)
     assert result.returncode == 1
     assert str(lab.state_dir) in result.stderr
+    assert remedy in result.stderr
     assert "Traceback" not in result.stderr
 
 
