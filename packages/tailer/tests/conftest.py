@@ -64,7 +64,8 @@ def own_nats(tmp_path: Path) -> Iterator[NatsServer]:
 
 def _content(event: dict[str, Any]) -> tuple[Any, ...]:
     """What must be the same wherever an id comes again; times of arrival may differ."""
-    return tuple(event.get(key) for key in ("message", "tags", "log", "event", "dp"))
+    stamped = {**event, "event": {**event["event"], "created": ""}}
+    return tuple(stamped.get(key) for key in ("message", "tags", "log", "event", "dp"))
 
 
 class Lab:
@@ -237,6 +238,21 @@ class Lab:
 def lab(tmp_path: Path, nats: NatsServer) -> Lab:
     """A fresh laboratory on the shared server."""
     return Lab(tmp_path, nats.url)
+
+
+@pytest.fixture
+def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a program of this text on the path as journalctl."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
+
+    def put(text: str) -> None:
+        command = folder / "journalctl"
+        command.write_text(f"#!{sys.executable}\n{text}")
+        command.chmod(0o755)
+
+    return put
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ import shutil
 import pytest
 import zstandard
 
+from dataplane_tailer.identity import key_of
+from dataplane_tailer.sight import open_files
+
 
 def _settled(tailer) -> bool:
     return all(file.positions.waiting == 0 and file.offset > 0 for file in tailer.tracker.files.values())
@@ -177,12 +180,13 @@ def test_rotated_while_stopped_and_gone_is_reported_in_bytes(lab, run):
     run(work())
 
 
-def test_a_deleted_file_is_held_only_within_the_policy(lab, run):
-    """With the bus away, a deleted file's unread bytes are kept up to the limit, then let go and counted."""
+@pytest.mark.parametrize("policy", [{"hold_deleted_bytes": 10_000}, {"hold_deleted_s": 0}], ids=["bytes", "time"])
+def test_a_deleted_file_is_held_only_within_the_policy(lab, run, policy):
+    """With the bus away, a deleted file's unread bytes are kept up to the limits, then let go and counted."""
 
     async def work():
         lab.append("x" * 1000 + "\n")
-        config = lab.config(delivery={"hold_deleted_bytes": 10_000, "max_line_bytes": 2000})
+        config = lab.config(delivery={**policy, "max_line_bytes": 2000})
         async with lab.tailer(config) as tailer:
             await lab.messages(1)
             await lab.until(lambda: _settled(tailer))
@@ -191,8 +195,10 @@ def test_a_deleted_file_is_held_only_within_the_policy(lab, run):
                 await tailer.publisher._slots.acquire()
             lab.append(("y" * 1000 + "\n") * 50)
             await lab.until(lambda: next(iter(tailer.tracker.files.values())).size_seen > 50_000)
+            key = key_of(lab.log.stat())
             lab.log.unlink()
             await lab.until(lambda: not tailer.tracker.files)
+            assert key not in open_files(os.getpid())
             for _ in range(tailer.publisher.window):
                 tailer.publisher._slots.release()
             await lab.until(lambda: not tailer.tracker.retired)

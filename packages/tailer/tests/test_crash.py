@@ -112,6 +112,28 @@ def test_an_idle_flush_whose_acknowledgement_was_lost_is_replayed_as_it_was(lab,
     run(work())
 
 
+@pytest.mark.parametrize("before", ["", "one\n"], ids=["written while it ran", "written before the start"])
+def test_what_may_have_been_sent_before_says_so(lab, run, before):
+    """After a crash frames are marked as re-sends, so that the sink looks for them beyond the current index."""
+
+    async def work():
+        lab.append(before)
+        async with lab.tailer(without_checkpoints=True) as tailer:
+            await lab.until(lambda: tailer.tracker.files)
+            lab.append("" if before else "one\n")
+            await lab.messages(1)
+        lab.append("two\n")
+        async with lab.tailer():
+            await lab.messages(2)
+        async with lab._consumer(f"logs.test.{lab.dataset}.>", "LOGS") as consumer:
+            frames = [*await consumer.fetch(10)]
+            while more := await consumer.fetch(0.2):
+                frames += more
+        assert [frame.headers.get("Dp-Replay") for frame in frames[:2]] == [None, "1"]
+
+    run(work())
+
+
 def test_pieces_are_replayed_as_they_were_cut(lab, run):
     """A limit that changed between crash and restart does not change the content behind an id."""
 
@@ -133,10 +155,11 @@ def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run, is_re
     """Cloned state continues at its checkpoints, but never uses the same ids again."""
 
     async def work():
-        lab.append("one\n")
-        config = lab.config()
-        async with lab.tailer(config):
+        lab.append("one\nhealthz\n")
+        config = lab.config(filters=[{"drop": "healthz"}])
+        async with lab.tailer(config) as tailer:
             first = await lab.events(1)
+            await lab.until(lambda: lab.one(tailer).positions.resolved.dropped == 1)
         if is_renamed:
             config = msgspec.structs.replace(config, host="host-2")
         else:
@@ -144,8 +167,9 @@ def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run, is_re
             state.put("machine", "another")
             state.close()
         lab.append("two\n")
-        async with lab.tailer(config):
+        async with lab.tailer(config) as tailer:
             events = await lab.events(2)
+            assert tailer.account.account_of(lab.one(tailer)).dropped == {}
         assert [event["message"] for event in events] == ["one", "two"]
         assert events[1]["dp"]["source"] != first[0]["dp"]["source"]
         assert events[1]["event"]["sequence"] == 1

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import shutil
 
 import pytest
 
@@ -18,6 +20,46 @@ def test_a_multi_line_event_is_one_event(lab, run):
             assert await lab.messages(2) == ["1 first\n  more\n", "2 second"]
             lab.append("  too late for its event\n3 third\n")
             assert await lab.messages(4) == ["1 first\n  more\n", "2 second", "  too late for its event", "3 third"]
+
+    run(work())
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside the pattern", "beside the pattern"])
+@pytest.mark.parametrize("is_copied", [True, False], ids=["copytruncate", "rename"])
+def test_a_rotation_ends_no_event_and_joins_none(lab, run, is_copied, inside):
+    """An event that is open at a rotation ends in the old file, with what is written late; the new one has its own."""
+    pattern = str(lab.folder / "app.log*") if inside else str(lab.log)
+    old = lab.folder / "app.log.1"
+
+    async def work():
+        config = lab.config(
+            paths=[pattern], multiline={"start": r"^\d", "timeout_ms": 500}, delivery={"close_rotated_after_ms": 50}
+        )
+        async with lab.tailer(config):
+            lab.append("1 a\n  b\n2 c\n  d\n")
+            await lab.messages(1)
+            if is_copied:
+                shutil.copy(lab.log, old)
+                os.truncate(lab.log, 0)
+            else:
+                lab.log.rename(old)
+            lab.append("  no part of it\n3 e\n  f\n")
+            lab.append("  late\n", old)
+            messages = await lab.messages(4)
+        assert sorted(messages) == ["  no part of it", "1 a\n  b", "2 c\n  d\n  late", "3 e\n  f"]
+        assert await lab.count() == 4
+
+    run(work())
+
+
+def test_a_long_event_before_a_long_line(lab, run):
+    """What is read at once has room for a longest event and for the longest line that ends it."""
+
+    async def work():
+        lines = ["1 " + "x" * 100_000, "  " + "y" * 20_000, "2 " + "z" * 120_000, "3"]
+        lab.append("".join(f"{line}\n" for line in lines))
+        async with lab.tailer(lab.config(multiline={"start": r"^\d", "timeout_ms": 60_000})):
+            assert await lab.messages(2) == ["\n".join(lines[:2]), lines[2]]
 
     run(work())
 
@@ -123,6 +165,24 @@ def test_partial_lines_of_containers_are_joined(lab, run, parser):
                 lab.append(line + "\n")
                 await asyncio.sleep(0)
             assert sorted(await lab.messages(2)) == ["one line", "oops"]
+
+    run(work())
+
+
+def test_partial_lines_over_a_rotation(lab, run):
+    """What began in the old file and ends in the new one is two events: nothing is lost, and nothing waits for ever."""
+
+    async def work():
+        config = lab.config(
+            paths=[str(lab.log)], parser="cri", delivery={"idle_flush_ms": 300, "close_rotated_after_ms": 50}
+        )
+        time = "2026-01-02T03:04:05.1Z"
+        async with lab.tailer(config):
+            lab.append(f"{time} stdout F whole\n{time} stdout P one \n{time} stderr P oh \n")
+            await lab.messages(1)
+            lab.log.rename(lab.folder / "app.log.1")
+            lab.append(f"{time} stderr F no\n{time} stdout F line\n{time} stdout F next\n")
+            assert sorted(await lab.messages(6)) == ["line", "next", "no", "oh ", "one ", "whole"]
 
     run(work())
 

@@ -1,9 +1,9 @@
-"""What the tailer promises about the systemd journal: entries, their fields, and a journalctl that ends."""
+"""What the tailer promises about the systemd journal.
+
+The journal of a test machine may be empty: what stands in for journalctl prints what that would.
+"""
 
 import json
-import os
-import stat
-import sys
 
 import msgspec
 import pytest
@@ -11,8 +11,9 @@ import pytest
 from dataplane_tailer.journal import parse_entry
 from dataplane_tailer.serve import not_ready
 from dataplane_tailer.snapshot import read_snapshot
+from dataplane_tailer.state import State
 
-JOURNALCTL = """#!{python}
+JOURNALCTL = """
 import json, sys, time
 arguments = sys.argv[1:]
 start = int(arguments[arguments.index("--after-cursor") + 1][1:]) if "--after-cursor" in arguments else 0
@@ -23,48 +24,69 @@ time.sleep(600)
 """
 
 
-def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch):
-    """Cursor and sequence are saved together: a restart continues with the same source, and nothing twice."""
-    # The journal of a test machine may be empty; what stands in prints what journalctl prints.
-    folder = lab.folder / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
+@pytest.mark.parametrize("meanwhile", ["a stop", "a crash", "a move to another host"])
+def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch, journalctl, meanwhile):
+    """Cursor and sequence are saved together: a restart continues or repeats; another host is a source of its own."""
     config = lab.config_of({"dataset": lab.dataset, "type": "journal"})
 
     async def work(total: int) -> list[dict]:
-        command = folder / "journalctl"
-        command.write_text(JOURNALCTL.format(python=sys.executable, total=total))
-        command.chmod(command.stat().st_mode | stat.S_IXUSR)
+        journalctl(JOURNALCTL.format(total=total))
         async with lab.tailer(config) as tailer:
+            if meanwhile == "a crash":
+                monkeypatch.setattr(tailer.state, "put", lambda *_: None)
             events = await lab.events(total)
             await lab.until(lambda: tailer.streams[0].positions.waiting == 0)
             assert tailer.streams[0].saved.cursor == f"c{total}"
         return events
 
     run(work(5))
+    if meanwhile == "a move to another host":
+        state = State(lab.state_dir)
+        state.put("machine", "another")
+        state.close()
     events = run(work(9))
     assert [event["message"] for event in events] == [f"entry {number}" for number in range(9)]
-    assert [event["event"]["sequence"] for event in events] == list(range(1, 10))
-    assert len({event["dp"]["source"] for event in events}) == 1
+    sequences = [1, 2, 3, 4, 5, 1, 2, 3, 4] if "another" in meanwhile else [*range(1, 10)]
+    assert [event["event"]["sequence"] for event in events] == sequences
     assert events[0]["log"] == {"level": "warning"}
     assert events[0]["@timestamp"] == "2023-11-14T22:13:20.000000Z"
 
 
-def _stand_in(lab, monkeypatch, text: str) -> None:
-    """Put a program called journalctl on the path."""
-    folder = lab.folder / "bin"
-    folder.mkdir()
-    command = folder / "journalctl"
-    command.write_text(f"#!{sys.executable}\n{text}")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")  # noqa: TID251 - a test's own
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({}, "--output json --all --follow --lines all"),
+        ({"start_at": "end"}, "--output json --all --follow --lines 0"),
+        ({"units": ["a.service", "b"]}, "--output json --all --follow --lines all --unit a.service --unit b"),
+    ],
+)
+def test_the_journal_is_asked_for_what_the_input_says(lab, run, journalctl, entry, words):
+    """Units and start reach journalctl; fields of any size are asked for, and it goes on until it is stopped."""
+    journalctl(
+        "import json, sys, time; print(json.dumps({'MESSAGE': ' '.join(sys.argv[1:])}), flush=True); time.sleep(600)"
+    )
+    config = lab.config_of({"dataset": lab.dataset, "type": "journal", **entry})
+
+    async def work() -> None:
+        async with lab.tailer(config):
+            assert await lab.messages(1) == [words]
+
+    run(work())
 
 
-def test_a_journalctl_that_dies_is_started_again(lab, run, monkeypatch):
+def test_without_journalctl_there_is_one_line(lab, tmp_path, monkeypatch):
+    """A host without systemd says what it lacks."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = tmp_path / "tailer.toml"
+    file.write_text(f'state_dir = "{lab.state_dir}"\n[[inputs]]\ntype = "journal"\ndataset = "x"\n')
+    done = lab.command("run", "--config", str(file))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: journalctl: No such file")
+
+
+def test_a_journalctl_that_dies_is_started_again(lab, run, journalctl):
     """It goes on behind the last entry; half an entry is none; status and /readyz say why, other inputs go on."""
-    _stand_in(
-        lab,
-        monkeypatch,
+    journalctl(
         f"""
 import json, os, sys
 arguments = sys.argv[1:]
@@ -102,11 +124,9 @@ if start == 4:
     assert [event["event"]["sequence"] for event in journal] == list(range(1, 7))
 
 
-def test_an_entry_of_any_length_arrives_in_pieces(lab, run, monkeypatch):
+def test_an_entry_of_any_length_arrives_in_pieces(lab, run, journalctl):
     """What no message can hold is split and marked, and what comes behind it goes on; its cursor is passed."""
-    _stand_in(
-        lab,
-        monkeypatch,
+    journalctl(
         """
 import json, time
 for cursor, text in (("a", "x" * 3_000_000), ("b", "short"), ("c", "\\x01" * 400_000)):
@@ -134,12 +154,10 @@ time.sleep(600)
     assert events[0]["_id"].endswith("-1.1")
 
 
-def test_what_became_too_large_is_cut_again(own_nats, lab, run, monkeypatch):
+def test_what_became_too_large_is_cut_again(own_nats, lab, run, journalctl):
     """The server takes less after a restart: frames are halved, one event is shortened and says so; nothing stalls."""
     lab.url = own_nats.url
-    _stand_in(
-        lab,
-        monkeypatch,
+    journalctl(
         f"""
 import json, os, sys, time
 while not os.path.exists({str(lab.folder / "go")!r}):

@@ -73,7 +73,9 @@ def test_limits_end_an_event_at_once() -> None:
     """At the limit no further line is waited for; a line above it is an event of its own."""
     assert cut([b"1", b" a", b" b", b" c"], {"start": r"^\d", "max_lines": 2}, flush=False) == [2, 2]
     assert cut([b"1", b" aaaa", b" b"], {"start": r"^\d", "max_bytes": 8}, flush=False) == [2]
+    assert cut([b"1", b" aaaa"], {"start": r"^\d", "max_bytes": 8}, flush=False) == [2]
     assert cut([b"1", b" " * 50, b" b"], {"start": r"^\d", "max_bytes": 8}, flush=False) == [1, 1]
+    assert cut([b"1", b" aaaa", b" b"], {"start": r"^\d"}, flush=False, limit=8) == [2]
 
 
 LINES = st.lists(

@@ -4,8 +4,8 @@ import asyncio
 import gzip
 import json
 import os
+import shutil
 import signal
-import sqlite3
 import subprocess
 
 import pytest
@@ -14,6 +14,7 @@ from dataplane_common.bus import Connection
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import Fatal
 from dataplane_tailer.pipeline import create
+from dataplane_tailer.snapshot import has_state, read_snapshot
 from dataplane_tailer.state import State
 
 
@@ -113,37 +114,91 @@ def test_a_full_disk_under_the_state_stops_the_tailer(lab, run):
     run(work())
 
 
-def test_a_state_that_may_not_be_written(lab):
+@pytest.mark.parametrize(
+    ("modes", "remedy"),
+    [({".": 0o500, "lock": 0o400}, "name a folder that the tailer may write"), ({"state.db": 0o400}, "user write it")],
+    ids=["folder", "file"],
+)
+def test_a_state_that_may_not_be_written(lab, modes, remedy):
     """A read-only state is refused at start, with what to do."""
     State(lab.state_dir).close()
     lab.append("x\n")
-    os.chmod(lab.state_dir, 0o500)
-    for file in lab.state_dir.iterdir():
-        os.chmod(file, 0o400)
+    for name, mode in modes.items():
+        os.chmod(lab.state_dir / name, mode)
     result = lab.command(*_options(lab, "app.log"), "--once", without_privileges=True)
     assert result.returncode == 1
     assert str(lab.state_dir) in result.stderr
+    assert remedy in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_torn_state_is_refused(lab):
+@pytest.mark.parametrize(("what", "end"), [("state", signal.SIGKILL), ("state/state.db", signal.SIGTERM)])
+def test_a_state_that_somebody_deletes_is_put_back(lab, run, what, end):
+    """Who cleans up too much under a running tailer has nothing sent twice: it still knows all, and writes it anew."""
+
+    def is_written() -> bool:
+        records = read_snapshot(lab.state_dir).records if has_state(lab.state_dir) else []
+        return any(record.offset == 8 for record in records)
+
+    async def follow() -> None:
+        lab.append("one\n")
+        await lab.messages(1)
+        path = lab.state_dir.parent / what
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        lab.append("two\n")
+        await lab.messages(2)
+        await lab.until(is_written)
+
+    async def work():
+        process = lab.spawn(*_options(lab, "app.log"))
+        try:
+            await follow()
+        finally:
+            process.send_signal(end)
+            process.communicate(timeout=20)
+        lab.append("three\n")
+        again = lab.command(*_options(lab, "app.log"), "--once")
+        assert again.returncode == 0, again.stderr
+        assert await lab.messages(3) == ["one", "two", "three"]
+        assert len({event["dp"]["source"] for event in await lab.everything()}) == 1
+
+    run(work())
+
+
+def test_a_state_in_the_place_of_another_is_not_written_over(lab, run):
+    """A state that was restored under a running tailer stays as it is; the tailer ends and says what to do."""
+
+    async def work():
+        tailer = create(lab.config())
+        await tailer.start()
+        task = asyncio.ensure_future(tailer.run(asyncio.Event()))
+        shutil.rmtree(lab.state_dir)
+        other = State(lab.state_dir)
+        lab.append("one\n")
+        with pytest.raises(Fatal, match="start the tailer again"):
+            await task
+        await tailer.close()
+        assert other.sources() == []
+        other.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("spoil", [lambda whole: whole[:10_000], lambda _: b"", lambda whole: bytes(len(whole))],
+                         ids=["torn", "empty", "all NUL"])  # fmt: skip
+def test_a_spoilt_state_is_refused(lab, spoil):
     """Half a state is no state: it is not overwritten, and the remedy is named."""
     state = State(lab.state_dir)
     for number in range(500):
         state.put(f"key {number}", "x" * 100)
     state.close()
     file = lab.state_dir / "state.db"
-    file.write_bytes(file.read_bytes()[:10_000])
-    with pytest.raises(Fatal, match="move it away"):
-        State(lab.state_dir)
-    for leftover in lab.state_dir.glob("state.db-*"):
-        leftover.unlink()
-    file.write_bytes(b"")
-    with pytest.raises(Fatal, match="move it away"):
-        State(lab.state_dir)
-    file.write_bytes(bytes(50_000))
-    with pytest.raises((Fatal, sqlite3.Error), match="move it away"):
-        State(lab.state_dir)
+    spoilt = spoil(file.read_bytes())
+    file.write_bytes(spoilt)
+    for _ in range(2):
+        with pytest.raises(Fatal, match="move it away"):
+            State(lab.state_dir)
+    assert file.read_bytes() == spoilt
 
 
 def test_permission_that_is_granted_later(lab, run):

@@ -2,6 +2,9 @@
 
 import asyncio
 import signal
+from pathlib import Path
+
+import pytest
 
 CONFIG = """
 namespace = "test"
@@ -60,5 +63,98 @@ def test_sighup_adds_changes_and_removes_inputs(lab, run):
             _, err = await asyncio.to_thread(process.communicate, timeout=20)
         assert process.returncode == 0, err
         assert "configuration.refused" in err
+
+    run(work())
+
+
+SPOILT = {
+    "unknown key": lambda file: file.write_text("nonsense = 1\n"),
+    "no TOML": lambda file: file.write_text("[[inputs"),
+    "wrong type": lambda file: file.write_text("inputs = 3\n"),
+    "empty": lambda file: file.write_text(""),
+    "no UTF-8": lambda file: file.write_bytes(b'namespace = "caf\xe9"\n'),
+    "missing": Path.unlink,
+    "a folder": Path.mkdir,
+}
+
+
+def test_a_broken_configuration_changes_nothing(lab, run):
+    """A file that cannot be used is named each time; the tailer goes on as it is, and takes the next good one."""
+    file = lab.folder / "tailer.toml"
+    inputs = INPUT.format(path=lab.log, dataset=lab.dataset, parser="plain")
+    text = CONFIG.format(state=lab.state_dir, url=lab.url, inputs=inputs)
+    file.write_text(text)
+    process = lab.spawn("run", "--config", str(file))
+
+    async def said(word: str) -> str:
+        while word not in (line := await asyncio.to_thread(process.stderr.readline)):
+            assert line, "the tailer has ended"
+        return line
+
+    async def work() -> None:
+        await said("tailer.started")
+        for number, spoil in enumerate(SPOILT.values()):
+            spoil(file)
+            process.send_signal(signal.SIGHUP)
+            assert str(file) in await said("configuration.refused")
+            lab.append(f"{number}\n")
+        await lab.messages(len(SPOILT))
+        file.rmdir()
+        file.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        await said("configuration.reloaded")
+
+    try:
+        run(work())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_what_was_rotated_away_keeps_its_checkpoint(lab, run, monkeypatch):
+    """A reload leaves a file alone that no path leads to, and does not forget what of it is acknowledged."""
+    monkeypatch.setattr("dataplane_tailer.pipeline._CHECKPOINT_INTERVAL_S", 60.0)
+
+    async def work() -> None:
+        config = lab.config(paths=[str(lab.log)], delivery={"close_rotated_after_ms": 60_000})
+        async with lab.tailer(config) as tailer:
+            lab.append("one\n")
+            await lab.messages(1)
+            lab.log.rename(lab.folder / "app.log.1")
+            await lab.until(lambda: lab.one(tailer).gone_at is not None)
+            tailer.reload(config)
+            await lab.until(lambda: tailer.next_config is None)
+            await lab.settled(tailer)
+        async with lab.tailer(config) as tailer:
+            assert lab.one(tailer).positions.resolved.offset == 4
+
+    run(work())
+
+
+@pytest.mark.parametrize("digits", ["123", "321"])
+def test_another_dataset_and_back(lab, run, monkeypatch, digits):
+    """A file whose input has another dataset goes on as another source, at its very byte; a restart changes nothing."""
+    first, second = lab.dataset, f"{lab.dataset}_b"
+    sources = (digit * 16 for digit in digits)  # the state has them in the order of their names
+    monkeypatch.setattr("dataplane_tailer.opening.new_source", lambda: next(sources))
+
+    def offsets(tailer) -> list[int]:
+        return [file.positions.resolved.offset for file in tailer.tracker.files.values()]
+
+    async def count(dataset: str) -> int:
+        lab.dataset = dataset
+        return await lab.count()
+
+    async def work() -> None:
+        async with lab.tailer() as tailer:
+            for number, dataset in enumerate((first, second, first), start=1):
+                tailer.reload(lab.config(dataset=dataset))
+                await lab.until(lambda: tailer.next_config is None)
+                lab.append(f"line {number}\n")
+                await lab.until(lambda number=number: offsets(tailer) == [7 * number])
+        async with lab.tailer(lab.config(dataset=first)) as tailer:
+            assert offsets(tailer) == [21]
+        assert (await count(first), await count(second)) == (2, 1)
 
     run(work())

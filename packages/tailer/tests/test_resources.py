@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from dataplane_tailer import known, unpack
 from dataplane_tailer.state import State
 
@@ -174,10 +176,13 @@ def test_ten_thousand_quiet_files_and_one_that_is_written_to(lab, run):
     run(work())
 
 
-def test_changes_that_nobody_tells_of(lab, run, monkeypatch):
-    """Notifications may be lost, as when the kernel's queue overflows: the next look at everything sees all."""
+@pytest.mark.parametrize("is_refused", [False, True], ids=["the queue overflows", "no watches are left"])
+def test_changes_that_nobody_tells_of(lab, run, monkeypatch, is_refused):
+    """Where notifications are lost, or the kernel gives no watches, the next look at everything sees all."""
 
     async def nothing(_folders, stop):
+        if is_refused:
+            raise OSError(errno.ENOSPC, "OS file watch limit reached")
         await stop.wait()
         yield
 

@@ -193,11 +193,12 @@ class Opener:
         return self._by_inode(descriptor, found, is_evident=False) or self._new_record(descriptor, found)
 
     def _by_inode(self, descriptor: int, found: Found, *, is_evident: bool = True) -> SourceRecord | None:
-        """Go on where this very file was left; under another dataset as a new source. Others may be found in a copy.
+        """Go on where this very file was left last; under another dataset as a new source. Others may be in a copy.
 
         A file that was empty when it was last seen has only its inode to tell; that is asked last.
         """
-        for record in reversed(self.known.by_key().get(found.key, [])):
+        known = self.known.by_key().get(found.key, [])
+        for record in sorted(known, key=lambda record: (record.offset, not record.is_final), reverse=True):
             if record.has_evidence is not is_evident or (record.is_final and not is_evident):
                 continue
             if not is_same(descriptor, record):

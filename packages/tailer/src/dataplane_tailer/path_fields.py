@@ -28,9 +28,7 @@ _ECS_NAMES = {
     "user": "user.name",
 }
 #: What a placeholder may not be: fields of the event itself.
-_OWN = frozenset(
-    {"message", "host.name", "log.offset", "log.file.path", "event.dataset", "event.sequence", "dp.source"}
-)
+_OWN = frozenset({"host.name", "log.offset", "log.file.path", "event.dataset", "event.sequence"})
 
 #: path → fields.
 FieldsOf = Callable[[str], dict[str, str]]

@@ -17,6 +17,7 @@ from dataplane_common.lifecycle import cancel, wait_first
 from dataplane_common.telemetry import get_logger
 from dataplane_tailer import watch
 from dataplane_tailer.account import Account
+from dataplane_tailer.clone import adopt_cloned_state
 from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.discover import folders
 from dataplane_tailer.file import TailedFile
@@ -212,7 +213,7 @@ class Tailer:
     async def _reload(self, config: TailerConfig) -> None:
         self.next_config = None
         await self.publisher.drain(self.config.delivery.grace_s)
-        self.dirty.clear()
+        self._save_checkpoints()
         self.config = self.account.config = msgspec.structs.replace(self.config, inputs=config.inputs)
         self.tracker.reload(self.config)
         get_logger("tailer").info("configuration.reloaded", inputs=len(config.inputs))
@@ -255,6 +256,7 @@ def create(config: TailerConfig) -> Tailer:
     """
     bus_log, log = get_logger("bus"), get_logger("tailer")
     state = State(config.state_dir)
+    adopt_cloned_state(state, config.host, log)
     connection = Connection(
         config.nats, name="dataplane-tailer", report=lambda text: bus_log.warning("bus.troubled", error=text)
     )

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.state import Boundary, SourceRecord
+from dataplane_tailer.lock import LOCK_FILE
+from dataplane_tailer.state import STREAM, Boundary, SourceRecord
 
 DATABASE = "state.db"
-LOCK = "lock"
 #: The version of the state that is understood here.
 VERSION = 1
 #: A tailer that starts or stops while its state is read takes the write-ahead log with it: read again, so often.
@@ -24,10 +24,6 @@ _ATTEMPTS = 5
 _BUSY_TIMEOUT_S = 2.0
 #: `1: FLOCK  ADVISORY  WRITE 4469 fe:00:10002867 0 EOF` (proc_locks(5)).
 _LOCK_FIELDS = 6
-
-
-#: Under these words the state remembers streams: `stream <name> <dataset>`.
-STREAM = "stream "
 
 
 class StreamRecord(msgspec.Struct, frozen=True):
@@ -137,7 +133,7 @@ def holder_of(directory: Path, locks: Path = Path("/proc/locks")) -> int | None:
     The kernel's list is read instead of trying the lock: a tailer that starts in that moment would find it taken.
     """
     try:
-        looked_at = (directory / LOCK).stat()
+        looked_at = (directory / LOCK_FILE).stat()
         text = locks.read_text()
     except OSError:
         return None
@@ -146,7 +142,7 @@ def holder_of(directory: Path, locks: Path = Path("/proc/locks")) -> int | None:
 
 def _written_pid(directory: Path) -> int | None:
     try:
-        text = (directory / LOCK).read_text(errors="replace").strip()
+        text = (directory / LOCK_FILE).read_text(errors="replace").strip()
     except OSError:
         return None
     return int(text) if text.isdigit() else None

@@ -4,20 +4,22 @@ Flows in: checkpoints. Flows out: the same after a crash. Invariant: a source an
 first event that depends on them is published. SQLite in WAL mode, each commit synced; one process (flock).
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.identity import FileKey
+from dataplane_common.telemetry import get_logger
+from dataplane_tailer.identity import FileKey, key_of
+from dataplane_tailer.lock import LOCK_FILE, hold
 
 _VERSION = 1
-_LOCK_FILE = "lock"
+#: Under these words streams are remembered: `stream <name> <dataset>`.
+STREAM = "stream "
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
@@ -101,18 +103,13 @@ class State:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._file = directory / "state.db"
+        was_used = os.path.exists(directory / LOCK_FILE)  # noqa: PTH110 - what is forbidden is said below
+        self._lock = hold(directory)
         try:
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # it holds beginnings of logs
-            was_used = (directory / _LOCK_FILE).exists()
-            self._lock = _lock(directory)
-        except OSError as error:
-            raise Fatal(f"state_dir {directory}: {error.strerror}; name a folder that the tailer may write") from error
-        try:
-            file = directory / "state.db"
-            if was_used and file.exists() and file.stat().st_size == 0:
+            if was_used and self._file.exists() and self._file.stat().st_size == 0:
                 raise sqlite3.DatabaseError("it is empty")
-            self._database = sqlite3.connect(file, isolation_level=None)
-            self._prepare()
+            self._open()
         except (sqlite3.Error, Fatal) as error:
             os.close(self._lock)
             if isinstance(error, Fatal):
@@ -120,6 +117,14 @@ class State:
             raise Fatal(
                 f"{directory}/state.db: {error}; if it is damaged, move it away: all files are sent again then"
             ) from error
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self._file, isolation_level=None)
+        try:
+            self._prepare()
+        except (sqlite3.Error, Fatal):
+            self._database.close()
+            raise
 
     def _prepare(self) -> None:
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -130,12 +135,18 @@ class State:
             raise Fatal(
                 f"{self.directory}/state.db has version {found}, this tailer knows {_VERSION}; upgrade the tailer"
             )
+        self._key = key_of(self._file.stat())
         self.put("version", str(_VERSION))
 
     def get(self, key: str) -> str | None:
         """Return a remembered text."""
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    def texts(self, prefix: str) -> dict[str, str]:
+        """Return the remembered texts whose keys begin so, those that were emptied left out."""
+        rows = self._database.execute("SELECT key, value FROM meta WHERE value <> ''")
+        return {key: value for key, value in rows if key.startswith(prefix)}
 
     def put(self, key: str, value: str) -> None:
         """Remember a text.
@@ -149,6 +160,7 @@ class State:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Write all or nothing."""
+        self._put_back()
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -173,8 +185,8 @@ class State:
         with self._writing():
             self._save(records)
 
-    def adopt(self, machine: str, fresh: Mapping[str, SourceRecord]) -> None:
-        """Put other sources in the place of known ones, and note on which machine, all at once.
+    def adopt(self, fresh: Mapping[str, SourceRecord], texts: Mapping[str, str]) -> None:
+        """Put other sources in the place of known ones, and remember texts, all at once.
 
         Raises:
             Fatal: the disk refuses.
@@ -183,7 +195,7 @@ class State:
             for source in fresh:
                 self._forget(source)
             self._save(fresh.values())
-            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('machine', ?)", (machine,))
+            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", texts.items())
 
     def _save(self, records: Iterable[SourceRecord]) -> None:
         bounded = {row[0] for row in self._database.execute("SELECT DISTINCT source FROM boundaries")}
@@ -247,23 +259,32 @@ class State:
         self._database.execute("DELETE FROM sources WHERE source = ?", (source,))
         self._database.execute("DELETE FROM boundaries WHERE source = ?", (source,))
 
+    def _put_back(self) -> None:
+        """Write the state anew where somebody has deleted it: what is open is still whole.
+
+        Raises:
+            Fatal: another one lies there, or the disk refuses.
+        """
+        with suppress(FileNotFoundError):
+            if key_of(self._file.stat()) != self._key:
+                raise Fatal(f"{self._file} is another one than was opened; start the tailer again to go on with that")
+            return
+        if os.fstat(self._lock).st_nlink == 0:
+            lost, self._lock = self._lock, hold(self.directory)
+            os.close(lost)
+        for rest in self.directory.glob(f"{self._file.name}-*"):
+            rest.unlink()
+        made = self._file.with_name(f"{self._file.name}-new")
+        with closing(sqlite3.connect(made)) as fresh:
+            self._database.backup(fresh)
+        self._database.close()  # which deletes a write-ahead log by its name: it must not be the new one's
+        made.replace(self._file)
+        self._open()
+        get_logger("state").warning("state.put_back", state_dir=str(self.directory), reason="it was deleted")
+
     def close(self) -> None:
         """Close the database and let another process in."""
+        with suppress(Fatal):  # there is nothing left to be saved
+            self._put_back()
         self._database.close()
         os.close(self._lock)
-
-
-def _lock(directory: Path) -> int:
-    """Hold the folder for this process; the lock goes with it, however it ends."""
-    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise Fatal(
-            f"state_dir {directory} is in use by another tailer (pid {holder}); stop it, or choose another state_dir"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from dataplane_common.errors import Fatal
 from dataplane_tailer.screen import plural, screen
-from dataplane_tailer.snapshot import STREAM, Snapshot, StreamRecord, has_state, read_snapshot, streams_of
-from dataplane_tailer.state import SourceRecord, State
+from dataplane_tailer.snapshot import Snapshot, StreamRecord, has_state, read_snapshot, streams_of
+from dataplane_tailer.state import STREAM, SourceRecord, State
 from dataplane_tailer.target import find_target
 from dataplane_tailer.transfer import Import, export_lines, parse_import
 

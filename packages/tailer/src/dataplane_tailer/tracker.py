@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from dataplane_common.errors import Transient
 from dataplane_common.telemetry import Logger
-from dataplane_tailer.clone import adopt_cloned_state
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, compare, entry_for, find, siblings
@@ -48,7 +47,6 @@ class Tracker:
 
     def resume(self) -> None:
         """Load what the state remembers, and find again what was rotated, copied or compressed meanwhile."""
-        adopt_cloned_state(self.state, self.config.host, self.log)
         for record in self.state.sources():
             self.opener.known.remember(record)
         self.opener.is_resuming = True

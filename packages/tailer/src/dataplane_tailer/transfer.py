@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import msgspec
 
 from dataplane_common.errors import Fatal
-from dataplane_tailer.snapshot import STREAM, VERSION, Snapshot, streams_of
-from dataplane_tailer.state import Boundary, SourceRecord
+from dataplane_tailer.snapshot import VERSION, Snapshot, streams_of
+from dataplane_tailer.state import STREAM, Boundary, SourceRecord
 
 _SOURCE = re.compile(r"[0-9a-f]{16}")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")

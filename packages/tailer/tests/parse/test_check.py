@@ -62,7 +62,10 @@ def test_a_bad_key_is_refused_with_its_name_and_a_remedy(
         ({"multiline": {"start": "("}}, "inputs.0.multiline.start: "),
         ({"multiline": {"start": "x", "max_lines": 0}}, "inputs.0.multiline.max_lines: "),
         ({"parser": "cri", "multiline": {"start": "x"}}, "inputs.0.multiline: "),
+        ({"multiline": {"start": "x", "timeout_ms": 0}}, "inputs.0.multiline.timeout_ms: "),
         ({"paths": ["/var/{message.x}/{host.name}/a"]}, "inputs.0.paths: "),
+        ({"paths": ["/var/{dp.x}/a"]}, "inputs.0.paths: "),
+        ({"paths": ["/var/{x}{y}/a"]}, "inputs.0.paths: "),
         ({"fields": {"message": "x"}}, "inputs.0.fields.message: "),
     ],
 )
