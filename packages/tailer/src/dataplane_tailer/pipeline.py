@@ -40,6 +40,9 @@ _RESCAN_PAUSE_S = 0.25
 _HEARING_FACTOR = 6
 #: A file that could not be read is tried again after this.
 _RETRY_READ_S = 5.0
+#: While there are no notifications, they are asked for again after this.
+_RETRY_WATCH_S = 60.0
+_WATCH_REMEDY = "raise fs.inotify limits; names must be UTF-8"
 #: How long the last account may take on the way out.
 _LAST_LEDGER_S = 2.0
 
@@ -159,8 +162,9 @@ class Tailer:
                 await ended.wait()
             except OSError as error:
                 self.is_deaf = True
-                get_logger("watch").warning("watch.unavailable", error=str(error), remedy="raise fs.inotify limits")
-                await ended.wait()
+                get_logger("watch").warning("watch.unavailable", error=str(error), remedy=_WATCH_REMEDY)
+                await wait_first(ended, timeout_s=_RETRY_WATCH_S)
+                self.rescan_wanted.set()
             finally:
                 ended.set()
                 await cancel(reviewer)
