@@ -236,3 +236,42 @@ def test_copytruncate_while_stopped(lab, run, inside, filler, is_checkpointed):
         assert source["two"] == source[f"one{filler}"] != source["three"]
 
     run(work())
+
+
+@pytest.mark.parametrize("more", ["", "two\n"], ids=["the same", "and more"])
+def test_written_anew_under_its_own_name(lab, run, more):
+    """`rsync` and editors put a new file in the place of the old one: what was shipped of it does not come again."""
+
+    async def work():
+        lab.append(f"one{'x' * 3000}\n")
+        async with lab.tailer(lab.config(delivery={"close_rotated_after_ms": 200})) as tailer:
+            (first,) = await lab.events(1)
+            await lab.until(lambda: _settled(tailer))
+            shutil.copy(lab.log, lab.folder / "new")
+            lab.append(more, lab.folder / "new")
+            (lab.folder / "new").rename(lab.log)
+            await lab.until(lambda: lab.log.stat().st_ino in {key.inode for key in tailer.tracker.files})
+            lab.append("three\n")
+            events = await lab.events(3 if more else 2)
+        assert [event["message"] for event in events[1:]] == [*more.splitlines(), "three"]
+        assert {event["dp"]["source"] for event in events} == {first["dp"]["source"]}
+
+    run(work())
+
+
+def test_a_compressed_file_that_is_written_anew_at_the_same_size(lab, run):
+    """That its inode and size are known says nothing about what is in it now."""
+
+    async def work():
+        packed = lab.folder / "app.log.1.gz"
+        packed.write_bytes(gzip.compress(b"aaaa\n", mtime=0))
+        async with lab.tailer() as tailer:
+            await lab.messages(1)
+            await lab.until(lambda: not tailer.tracker.files)
+        size = packed.stat().st_size
+        packed.write_bytes(gzip.compress(b"bbbb\n", mtime=0))
+        assert packed.stat().st_size == size
+        async with lab.tailer():
+            assert await lab.messages(2) == ["aaaa", "bbbb"]
+
+    run(work())

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataplane_tailer.encoding import canonical, decode, find_newline, newline_of, resolve, split_lines
+from dataplane_tailer.encoding import (
+    canonical,
+    decode,
+    find_last_newline,
+    find_newline,
+    mark_length,
+    newline_of,
+    resolve,
+    split_lines,
+)
 
 ENCODINGS = [
     "utf-8",
@@ -45,6 +54,17 @@ def test_a_newline_across_code_units_is_none() -> None:
     assert find_newline(data[:6], b"\x00\n") == -1
 
 
+@given(
+    st.text(alphabet="a\n\u0a0a\u0a00\u000a\u0100", max_size=12), st.sampled_from(["utf-8", "utf-16-le", "utf-16-be"])
+)
+def test_the_last_newline_ends_the_last_line(text: str, encoding: str) -> None:
+    """What lies behind it has none; before it are all lines."""
+    data, newline = text.encode(encoding), newline_of(encoding)
+    at = find_last_newline(data, newline)
+    lines = split_lines(data, newline)
+    assert at + len(newline) == sum(map(len, lines)) + len(newline) * len(lines) if lines else at == -1
+
+
 def test_the_byte_order_mark_decides() -> None:
     """UTF-16 with a mark is read in its order, without one as on Windows; other encodings are themselves."""
     assert resolve("UTF-16", b"\xfe\xff\x00a") == "utf-16-be"
@@ -52,6 +72,10 @@ def test_the_byte_order_mark_decides() -> None:
     assert resolve("utf-16", b"") == "utf-16-le"
     assert resolve("Latin-1", b"\xff\xfe") == "iso8859-1"
     assert resolve("utf-8-sig", b"") == "utf-8"
+    assert resolve("utf-16", b"a\x00", "utf-16-be") == "utf-16-be"
+    assert resolve("utf-16", b"\xff\xfe", "utf-16-be") == "utf-16-le"
+    assert resolve("utf-16", b"", "utf-8") == "utf-16-le"
+    assert [mark_length(name) for name in ("utf-8", "utf-16-le", "UTF16", "utf_32")] == [0, 0, 2, 4]
 
 
 def test_invalid_bytes_stay_visible() -> None:

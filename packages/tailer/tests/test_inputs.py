@@ -110,6 +110,47 @@ def test_utf16_with_a_mark(lab, run):
     run(work())
 
 
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["utf-16", "UTF16"])
+def test_utf16_from_its_first_byte_and_after_a_truncation(lab, run, order, name):
+    """The order of the bytes is known when the mark is there, and stays known where a truncation has taken it."""
+
+    async def work():
+        config = lab.config(encoding=name)
+        lab.append("")
+        async with lab.tailer(config) as tailer:
+            await lab.until(tailer.state.get(f"input {lab.dataset} {config.inputs[0].paths[0]}").__len__)
+            for byte in "\ufeffa\n".encode(order):
+                lab.append(bytes([byte]))
+                await asyncio.sleep(0.02)
+            assert await lab.messages(1) == ["a"]
+            await lab.settled(tailer)
+            source = lab.one(tailer).record.source
+            os.truncate(lab.log, 0)
+            await lab.until(lambda: lab.one(tailer).record.source != source)
+            lab.append("b\n".encode(order))
+            assert await lab.messages(2) == ["a", "b"]
+        lab.append("c\n".encode(order))
+        async with lab.tailer(config):
+            assert await lab.messages(3) == ["a", "b", "c"]
+
+    run(work())
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf16_from_its_end(lab, run, order):
+    """The last line that is passed over ends with a newline of the encoding, not with any byte that looks like one."""
+
+    async def work():
+        lab.append("\ufeffold\nunfinished \u0a0a".encode(order))
+        async with lab.tailer(lab.config(encoding="utf-16", start_at="end")) as tailer:
+            await lab.until(lambda: tailer.tracker.files)
+            lab.append(" line\nnew\n".encode(order))
+            assert await lab.messages(2) == ["unfinished \u0a0a line", "new"]
+
+    run(work())
+
+
 def test_filtered_lines_leave_no_gap(lab, run):
     """Sequences count what is shipped; what a filter took is counted in the account, and passed by the checkpoint."""
 

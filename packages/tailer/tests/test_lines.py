@@ -23,19 +23,40 @@ def test_one_byte_at_a_time(lab, run):
     run(work())
 
 
-@pytest.mark.parametrize("rest", [(b"\n",), (b"\r\n",), (b"\r", b"\n")], ids=["LF", "CRLF", "CR then LF"])
-def test_the_end_of_a_line_that_was_flushed_adds_nothing(lab, run, rest):
-    """The newline of a line that was sent before it came is no line of its own, however it comes."""
+@pytest.mark.parametrize(
+    ("rest", "blank"),
+    [(["\n"], 0), (["\r\n"], 0), (["\r", "\n"], 0), (["\n", "\n"], 1), (["\r\n", "\n\r\n"], 2)],
+    ids=["LF", "CRLF", "CR then LF", "LF then LF", "CRLF then two"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_the_end_of_a_line_that_was_flushed_adds_nothing(lab, run, rest, blank, encoding):
+    """The newline of a line that was sent before it came is no line of its own, however it comes; the next one is."""
 
     async def work():
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 400})) as tailer:
-            lab.append("half")
+        async with lab.tailer(lab.config(encoding=encoding, delivery={"idle_flush_ms": 400})) as tailer:
+            lab.append("half".encode(encoding))
             await lab.messages(1)
             for part in rest:
-                lab.append(part)
-                await lab.until(lambda: lab.one(tailer).size_seen == lab.log.stat().st_size)
-                await asyncio.sleep(0.05)
-            lab.append("next\n")
+                for byte in part.encode(encoding):
+                    lab.append(bytes([byte]))
+                    await lab.until(lambda: lab.one(tailer).size_seen == lab.log.stat().st_size)
+                    await asyncio.sleep(0.02)
+            lab.append("next\n".encode(encoding))
+            assert await lab.messages(2 + blank) == ["half", *[""] * blank, "next"]
+
+    run(work())
+
+
+def test_a_carriage_return_that_stays_alone_for_long(lab, run):
+    """The first half of the newline of a flushed line is no line, also if the second comes after another idle time."""
+
+    async def work():
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 100})) as tailer:
+            lab.append("half")
+            await lab.messages(1)
+            lab.append("\r")
+            await lab.until(lambda: lab.one(tailer).offset == 5)
+            lab.append("\nnext\n")
             assert await lab.messages(2) == ["half", "next"]
 
     run(work())

@@ -7,11 +7,13 @@ Invariant: a file that has several names (hard links, symbolic links) is found u
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from wcmatch import fnmatch, glob
 
+from dataplane_common.telemetry import get_logger
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.identity import FileKey, key_of
 from dataplane_tailer.path_fields import glob_of
@@ -58,8 +60,19 @@ def find(inputs: Iterable[InputConfig]) -> dict[FileKey, Found]:
 def _matches(entry: InputConfig) -> Iterator[str]:
     for pattern in map(glob_of, entry.paths):
         for path in glob.iglob(pattern, flags=_GLOB_FLAGS):
-            if not _is_excluded(path, entry.exclude):
+            if not _is_excluded(path, entry.exclude) and _is_text(path):
                 yield path
+
+
+def _is_text(path: str) -> bool:
+    """Tell whether a name can be written down, and say so if not: events, accounts and the state are UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        get_logger("discover").warning("file.unnamable", path=shown, remedy="rename it to valid UTF-8", key=shown)
+        return False
+    return True
 
 
 def _is_excluded(path: str, excludes: tuple[str, ...]) -> bool:
@@ -116,16 +129,12 @@ def _has_magic(text: str) -> bool:
 
 
 def siblings(path: str) -> dict[FileKey, str]:
-    """Return the regular files beside a path: where a rename puts what was rotated while nobody looked."""
+    """Return the regular files beside a path, and beside what it links to: where a rename puts what is rotated."""
     beside: dict[FileKey, str] = {}
-    try:
-        entries = list(os.scandir(os.path.dirname(path)))  # noqa: PTH120
-    except OSError:
-        return beside
-    for entry in entries:
-        try:
-            if entry.is_file():
-                beside[key_of(entry.stat())] = entry.path
-        except OSError:
-            continue
+    for folder in {os.path.dirname(name): None for name in (path, os.path.realpath(path))}:  # noqa: PTH120
+        with suppress(OSError):
+            for entry in list(os.scandir(folder)):
+                with suppress(OSError):
+                    if entry.is_file() and _is_text(entry.path):
+                        beside.setdefault(key_of(entry.stat()), entry.path)
     return beside

@@ -40,16 +40,23 @@ def canonical(name: str) -> str:
     return "utf-8" if name.lower() in (*_UTF8, "utf-8-sig") else codecs.lookup(name).name
 
 
-def resolve(name: str, head: bytes) -> str:
+def resolve(name: str, head: bytes, known: str = "") -> str:
     """Return the encoding of a file whose first bytes are `head`: the byte-order mark decides between two orders.
 
-    Without a mark it is the little-endian one, as on Windows.
+    Without a mark it is the one that is `known` of the file, or the little-endian one, as on Windows.
     """
     name = canonical(name)
     if name not in _MARKED:
         return name
-    _, big = _MARKED[name]
+    little, big = _MARKED[name]
+    if not head.startswith((little, big)) and known.startswith(name):
+        return known
     return f"{name}-be" if head.startswith(big) else f"{name}-le"
+
+
+def mark_length(name: str) -> int:
+    """Return how many bytes of a file have to be there before its encoding is known."""
+    return len(_MARKED.get(canonical(name), (b"",))[0])
 
 
 def newline_of(encoding: str) -> bytes:
@@ -65,6 +72,14 @@ def find_newline(data: bytes, newline: bytes, start: int = 0) -> int:
     at = data.find(newline, start)
     while at >= 0 and at % len(newline):
         at = data.find(newline, at + 1)
+    return at
+
+
+def find_last_newline(data: bytes, newline: bytes) -> int:
+    """Return the place of the last newline, -1 if there is none; as `find_newline`."""
+    at = data.rfind(newline)
+    while at >= 0 and at % len(newline):
+        at = data.rfind(newline, 0, at + len(newline) - 1)
     return at
 
 

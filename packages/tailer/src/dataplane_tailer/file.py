@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from dataplane_common.event import timestamp
 from dataplane_tailer.config import InputConfig
+from dataplane_tailer.content import is_compressed
 from dataplane_tailer.identity import (
     GUARD_BYTES,
     HEAD_BYTES,
@@ -168,6 +169,13 @@ class TailedFile:
         for boundary in self.boundaries.values():
             if boundary.end == self.offset:
                 self.pass_boundary(boundary)
+
+    def is_deleted(self) -> bool:
+        """Tell whether no name leads to the file any more."""
+        try:
+            return os.fstat(self.descriptor).st_nlink == 0 and not is_compressed(self.path)
+        except OSError:
+            return False
 
     def is_intact(self) -> bool:
         """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""

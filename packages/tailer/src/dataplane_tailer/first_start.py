@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from dataplane_common.event import timestamp
 from dataplane_tailer.config import InputConfig
+from dataplane_tailer.encoding import find_last_newline
 from dataplane_tailer.state import State
 
 #: The last line of a file is looked for in so many bytes.
@@ -28,11 +29,13 @@ def remember_start(state: State, inputs: Iterable[InputConfig]) -> None:
             state.put(_key(entry), timestamp(time.time()))
 
 
-def last_line_start(descriptor: int) -> int:
+def last_line_start(descriptor: int, newline: bytes) -> int:
     """Return the place behind the last newline, so that reading from the end begins with a whole line."""
     size = os.fstat(descriptor).st_size
-    window = os.pread(descriptor, _WINDOW_BYTES, max(0, size - _WINDOW_BYTES))
-    return size - (len(window) - 1 - window.rfind(b"\n")) if b"\n" in window else size
+    size -= size % len(newline)
+    start = max(0, size - _WINDOW_BYTES)
+    at = find_last_newline(os.pread(descriptor, size - start, start), newline)
+    return size if at < 0 else start + at + len(newline)
 
 
 def _key(entry: InputConfig) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dataplane_tailer.content import is_compressed
+from dataplane_tailer.discover import Found
 from dataplane_tailer.identity import FileKey
 from dataplane_tailer.lineage import Lineage
 from dataplane_tailer.state import SourceRecord, State
@@ -26,22 +27,22 @@ class Known:
     state: State
     lineage: Lineage = field(default_factory=Lineage)
     _by_key: dict[FileKey, list[SourceRecord]] = field(default_factory=dict)
-    _read: dict[FileKey, int] = field(default_factory=dict)
+    _read: dict[FileKey, tuple[int, float]] = field(default_factory=dict)
 
     def remember(self, record: SourceRecord) -> None:
         """Keep a source so that it is known again."""
         self._by_key.setdefault(record.key, []).append(record)
         self.lineage.add(record)
         if record.is_final and is_compressed(record.path):
-            self._read[record.key] = record.packed_size
+            self._read[record.key] = (record.packed_size, record.packed_at)
 
     def by_key(self) -> Mapping[FileKey, list[SourceRecord]]:
         """Return the sources that are known and not open, by inode."""
         return self._by_key
 
-    def is_read(self, key: FileKey, size: int) -> bool:
-        """Tell whether this is a compressed file that was read to its end."""
-        return self._read.get(key) == size
+    def is_read(self, found: Found) -> bool:
+        """Tell whether this is a compressed file that was read to its end, and has not changed since."""
+        return self._read.get(found.key) == (found.size, found.modified_at)
 
     def take(self, record: SourceRecord) -> None:
         """A source that is open again is no longer merely known."""

@@ -21,6 +21,8 @@ _SAMPLE_BYTES = 4096
 SURE_BYTES = HEAD_BYTES
 #: Fewer equal bytes than these say nothing at all.
 _LEAST_BYTES = 8
+#: The reason of what is lost of a source whose file was not there at the start; it may come back.
+LOST = "rotated_while_stopped"
 
 
 @dataclass(slots=True)
@@ -99,16 +101,25 @@ def _places(size: int) -> Iterable[int]:
 
 
 def is_related(name: str, original: str) -> bool:
-    """Tell whether a file's name may have come from an original's by rotation: `app.log.1`, `app-2026.log.gz`."""
-    ours, theirs = os.path.basename(name), os.path.basename(original)  # noqa: PTH119 - strings stay strings here
-    return name != original and ours.startswith(theirs.partition(".")[0])
+    """Tell whether a file's name may have come from an original's by rotation: `app.log.1`, `app-2026.log.gz`.
+
+    A link's file is rotated under its own name.
+    """
+    originals = [original, os.path.realpath(original)] if os.path.islink(original) else [original]  # noqa: PTH114
+    stems = tuple(os.path.basename(one).partition(".")[0] for one in originals)  # noqa: PTH119
+    return name not in originals and os.path.basename(name).startswith(stems)  # noqa: PTH119
+
+
+def is_likely(path: str, record: SourceRecord) -> bool:
+    """Tell whether a file with a source's inode may be its file: where nothing but that is known, the name must fit."""
+    return record.has_evidence or path == record.path or (is_related(path, record.path) and not is_compressed(path))
 
 
 def is_continuation(descriptor: int, found: Found, record: SourceRecord) -> bool:
     """Tell whether a file that has a generation's head goes on where that was left, and is no namesake of it."""
     if not continues(descriptor, record.offset, bytes.fromhex(record.guard)) or _is_beside(found, record):
         return False
-    if record.is_final and not is_compressed(found.path):
+    if record.is_final and LOST not in record.abandoned_bytes and not is_compressed(found.path):
         return record.offset >= SURE_BYTES
     is_same_place = found.path == record.path and found.key.inode == record.inode  # a device's number is not stable
     return record.offset >= SURE_BYTES or is_same_place or is_related(found.path, record.path)

@@ -15,16 +15,18 @@ from dataplane_common.telemetry import Logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.content import is_compressed, open_content, packed_head
 from dataplane_tailer.discover import Found, siblings
-from dataplane_tailer.encoding import newline_of, resolve
+from dataplane_tailer.encoding import mark_length, newline_of, resolve
 from dataplane_tailer.file import LEASE_BYTES, TailedFile, is_same, trim_head
 from dataplane_tailer.first_start import is_first_start, last_line_start
 from dataplane_tailer.identity import FileKey, guard_of, head_of
 from dataplane_tailer.known import Known
 from dataplane_tailer.lineage import (
+    LOST,
     SURE_BYTES,
     continues,
     is_continuation,
     is_copy,
+    is_likely,
     is_related,
     is_shipped,
     may_be_copy,
@@ -39,8 +41,7 @@ from dataplane_tailer.unpack import Unpacker
 
 #: So many copies of a source are remembered.
 _COPIES = 16
-#: Where a byte-order mark would be.
-_MARK_BYTES = 4
+_REMEDY = "let the tailer's user read it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Opener:
 
     def open(self, found: Found) -> TailedFile | Moved | None:
         """Open a file, unless it is refused, incomplete, done, or held back as a copy of one that is still whole."""
-        if self.known.is_read(found.key, found.size) or self._is_left_alone(found):
+        if self.known.is_read(found) or self._is_left_alone(found):
             return None
         try:
             descriptor = self._content(found)
@@ -105,7 +106,7 @@ class Opener:
 
     def _is_left_alone(self, found: Found) -> bool:
         """Files without their byte-order mark are not begun, nor those that nobody has written to for long."""
-        if found.size == 0 and found.entry.encoding.startswith("utf-16"):
+        if found.size < mark_length(found.entry.encoding):
             return True
         limit_s = found.entry.ignore_older_s
         return 0 < limit_s < time.time() - found.modified_at and found.key not in self.known.by_key()
@@ -115,10 +116,11 @@ class Opener:
 
         What may be the rest of a source of an earlier run is unpacked at once, before that source is called lost.
         """
-        is_plain = not is_compressed(found.path)
-        if is_plain or (self.is_resuming and self.known.lineage.candidates(packed_head(found.path))):
-            return self.content_of(found.path)
-        return self.unpacker.take(found)
+        if is_compressed(found.path) and not (
+            self.is_resuming and self.known.lineage.candidates(packed_head(found.path))
+        ):
+            return self.unpacker.take(found)
+        return self.content_of(found.path)
 
     def forget_gone(self, there: Container[FileKey]) -> None:
         """Drop what is remembered of files that are no longer there."""
@@ -127,9 +129,9 @@ class Opener:
         for key in [key for key in self._held_since if key not in there]:
             del self._held_since[key]
 
-    def start_anew(self, descriptor: int, found: Found) -> TailedFile:
-        """Start a new source on an open file, whatever was known of it."""
-        return self._start(descriptor, found, self._new_record(descriptor, found))
+    def start_anew(self, descriptor: int, found: Found, encoding: str) -> TailedFile:
+        """Start a new source on an open file that had this encoding, whatever else was known of it."""
+        return self._start(descriptor, found, self._new_record(descriptor, found, encoding))
 
     def go_on(self, descriptor: int, found: Found, record: SourceRecord) -> TailedFile:
         """Go on with a remembered source on an open file that was found to be it."""
@@ -165,10 +167,10 @@ class Opener:
             return
         if isinstance(error, Transient):
             self.refused[path] = str(error)
-            self.log.warning("file.incomplete", error=str(error))
+            self.log.warning("file.incomplete", error=str(error), key=path)
             return
         self.refused[path] = error.strerror or str(error)
-        self.log.warning("file.refused", path=path, error=error.strerror, remedy="let the tailer's user read it")
+        self.log.warning("file.refused", path=path, error=error.strerror, remedy=_REMEDY, key=path)
 
     def _source_of(self, descriptor: int, found: Found) -> SourceRecord | Moved | None:
         """Return the source that this file is, or None if it is held back."""
@@ -201,7 +203,7 @@ class Opener:
         for record in sorted(known, key=lambda record: (record.offset, not record.is_final), reverse=True):
             if record.has_evidence is not is_evident or (record.is_final and not is_evident):
                 continue
-            if not is_same(descriptor, record):
+            if not is_likely(found.path, record) or not is_same(descriptor, record):
                 continue
             if record.dataset == found.entry.dataset:
                 return self._take_over(descriptor, record, found)
@@ -226,8 +228,13 @@ class Opener:
         return is_one
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
-        """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only."""
-        if found.path == original.record.log_path or not is_copy(descriptor, original.descriptor):
+        """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only.
+
+        So is what took the name of a deleted one with all that was in it: `rsync` and `sed -i` write files anew.
+        """
+        if found.path == original.record.log_path:
+            return original.size() >= SURE_BYTES and original.is_deleted() and is_copy(original.descriptor, descriptor)
+        if not is_copy(descriptor, original.descriptor):
             return False
         since_s = self._held_since.setdefault(found.key, time.monotonic())
         size = os.fstat(descriptor).st_size
@@ -239,17 +246,18 @@ class Opener:
         self.known.take(record)
         record.path, record.device, record.inode, record.is_final = found.path, *found.key, False
         record.gone_at = 0.0
+        record.abandoned_bytes.pop(LOST, None)
         trim_head(record, descriptor)
         self.log.info("file.resumed", path=record.path, source=record.source, offset=record.offset)
         return record
 
-    def _new_record(self, descriptor: int, found: Found) -> SourceRecord:
-        now = timestamp(time.time())
-        dataset = found.entry.dataset
+    def _new_record(self, descriptor: int, found: Found, encoding: str = "") -> SourceRecord:
+        now, dataset = timestamp(time.time()), found.entry.dataset
         record = SourceRecord(new_source(), found.path, found.path, dataset, *found.key, first_at=now)
         record.head = head_of(descriptor)
+        record.encoding = encoding or resolve(found.entry.encoding, record.head)
         if found.entry.start_at == "end" and is_first_start(self.state, found.entry):
-            record.offset = last_line_start(descriptor)
+            record.offset = last_line_start(descriptor, newline_of(record.encoding))
             record.guard = guard_of(descriptor, record.offset).hex()
         self.log.info("file.opened", path=found.path, source=record.source, offset=record.offset)
         return record
@@ -258,10 +266,10 @@ class Opener:
         entry, tally = found.entry, Tally()
         fields = {**fields_reader(entry.paths)(record.log_path), **entry.fields}
         origin = Origin(record.source, record.log_path, record.dataset, self.config.host, fields)
-        encoding = resolve(entry.encoding, os.pread(descriptor, _MARK_BYTES, 0))
+        encoding = resolve(entry.encoding, head_of(descriptor), record.encoding)
         newline = newline_of(encoding)
         limit = self.config.delivery.max_line_bytes
-        record.packed_size = found.size
+        record.encoding, record.packed_size, record.packed_at = encoding, found.size, found.modified_at
         file = TailedFile(
             descriptor,
             record,

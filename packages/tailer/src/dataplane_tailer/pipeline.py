@@ -18,17 +18,14 @@ from dataplane_common.telemetry import get_logger
 from dataplane_tailer import watch
 from dataplane_tailer.account import Account
 from dataplane_tailer.clone import adopt_cloned_state
-from dataplane_tailer.config import InputConfig, TailerConfig
+from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.discover import folders
+from dataplane_tailer.feed import open_stream
 from dataplane_tailer.file import TailedFile
-from dataplane_tailer.journal import Journal, parse_entry
-from dataplane_tailer.parse import parser
-from dataplane_tailer.parse.parsed import as_message
 from dataplane_tailer.read import Flush, Rewritten
 from dataplane_tailer.ship import Shipper
 from dataplane_tailer.state import State
-from dataplane_tailer.stdin import StandardInput
-from dataplane_tailer.stream import Reader, Stream
+from dataplane_tailer.stream import Stream
 from dataplane_tailer.tracker import Tracker
 
 #: How often acknowledged positions are written to the state: one synced write a second at the most.
@@ -41,6 +38,9 @@ _RESCAN_PAUSE_S = 0.25
 _HEARING_FACTOR = 6
 #: A file that could not be read is tried again after this.
 _RETRY_READ_S = 5.0
+#: While there are no notifications, they are asked for again after this.
+_RETRY_WATCH_S = 60.0
+_WATCH_REMEDY = "raise fs.inotify limits; names must be UTF-8"
 #: How long the last account may take on the way out.
 _LAST_LEDGER_S = 2.0
 
@@ -161,8 +161,9 @@ class Tailer:
                 await ended.wait()
             except OSError as error:
                 self.is_deaf = True
-                get_logger("watch").warning("watch.unavailable", error=str(error), remedy="raise fs.inotify limits")
-                await ended.wait()
+                get_logger("watch").warning("watch.unavailable", error=str(error), remedy=_WATCH_REMEDY)
+                await wait_first(ended, timeout_s=_RETRY_WATCH_S)
+                self.rescan_wanted.set()
             finally:
                 ended.set()
                 await cancel(reviewer)
@@ -285,16 +286,7 @@ def create(config: TailerConfig) -> Tailer:
         report=lambda text, file: log.warning("frame.too_large", error=text, path=file.path),
         read_again=read_again,
     )
-    streams = [_stream(config, entry, shipper) for entry in config.inputs if entry.type != "file"]
+    ends = (state, publisher, shipper.encoder)
+    streams = [open_stream(config, entry, *ends) for entry in config.inputs if entry.type != "file"]
     parts = (config, state, connection, publisher, tracker, shipper, account, dirty)
     return Tailer(*parts, wake=wake, rescan_wanted=rescan_wanted, streams=streams)
-
-
-def _stream(config: TailerConfig, entry: InputConfig, shipper: Shipper) -> Stream:
-    linger_s = config.delivery.linger_ms / 1000
-    if entry.type == "journal":
-        reader: Reader = Journal(entry.units, entry.start_at, linger_s)
-        return Stream(config, entry, reader, parse_entry, shipper.state, shipper.publisher, shipper.encoder)
-    reader = StandardInput(config.delivery.max_line_bytes, linger_s)
-    parse = parser(entry) or as_message
-    return Stream(config, entry, reader, parse, shipper.state, shipper.publisher, shipper.encoder)

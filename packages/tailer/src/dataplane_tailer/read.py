@@ -69,14 +69,8 @@ def read_next(file: TailedFile, limit: int, flush: Flush = Flush.NOTHING) -> Lin
     if (lines := _usual_lines(file, limit)) is not None:
         return lines
     data = _read_guarded(file, _chunk_bytes(file, limit))
-    skipped = _newline_of_flushed(data, file.newline) if file.was_flushed else 0
-    if skipped:
-        file.advance(file.position._replace(offset=file.offset + skipped), data[:skipped])
-        data = data[skipped:]
-    if file.was_flushed and flush is not Flush.ALL and data == file.newline.replace(b"\n", b"\r"):
-        return None  # the first half of the newline of what was flushed
-    if data:
-        file.was_flushed = False
+    if file.was_flushed and file.offset not in file.boundaries:
+        data = _behind_flushed(file, data, flush)
     if (stored := file.boundaries.get(file.offset)) is not None:
         return _stored_piece(file, stored)
     room = _room_before_next_boundary(file)
@@ -108,12 +102,22 @@ def _read_guarded(file: TailedFile, length: int) -> bytes:
     return data
 
 
-def _newline_of_flushed(data: bytes, newline: bytes) -> int:
-    """Return the length of a newline that only ends what an idle flush has sent already."""
-    if data.startswith(newline):
-        return len(newline)
-    crlf = newline.replace(b"\n", b"\r") + newline
-    return len(crlf) if data.startswith(crlf) else 0
+def _behind_flushed(file: TailedFile, data: bytes, flush: Flush) -> bytes:
+    """Pass over a newline that only ends what an idle flush has sent already, and return what follows.
+
+    What may be the first part of one waits for the rest; a carriage return that stays alone is passed over in the end.
+    """
+    carriage_return = file.newline.replace(b"\n", b"\r")
+    crlf = carriage_return + file.newline
+    is_part = any(len(data) < len(end) and end.startswith(data) for end in (file.newline, crlf))
+    if is_part and (flush is not Flush.ALL or len(data) < len(carriage_return)):
+        return b""
+    ends = (file.newline, crlf, carriage_return) if is_part else (file.newline, crlf)
+    skipped = next((len(end) for end in ends if data.startswith(end)), 0)
+    if skipped:
+        file.advance(file.position._replace(offset=file.offset + skipped), data[:skipped])
+    file.was_flushed = is_part
+    return data[skipped:]
 
 
 def _stored_piece(file: TailedFile, stored: Boundary) -> Piece | None:

@@ -148,7 +148,7 @@ class Shipper:
             count=group.count,
             replay=group.first < file.replay_until,
         )
-        settled.add_done_callback(partial(self._on_settled, file, positions, sent, group))
+        settled.add_done_callback(partial(self._on_settled, file, positions, sent, (group.first, group.count)))
         await self.publisher.publish(frame.subject, frame.payload, frame.headers, settled)
         if settled.done():  # refused already: let that be heard before anything behind it is sent
             await asyncio.sleep(0)
@@ -165,19 +165,19 @@ class Shipper:
         file: TailedFile,
         positions: Positions,
         sent: Sent,
-        group: Group,
+        place: tuple[int, int],
         settled: "asyncio.Future[PubAck]",
     ) -> None:
         if settled.cancelled():
             return
-        error = settled.exception()
+        error, (first, count) = settled.exception(), place
         if file.positions is not positions:
             return  # a frame from before a rewind
         if isinstance(error, Permanent) and not file.is_retired:
-            self._send_again(file, Refused(group.first, sent), group.count, error)
+            self._send_again(file, Refused(first, sent), count, error)
             return
         if error is not None:  # and the file is gone, so that it cannot be cut again
-            file.abandon("refused_unread", sent.upto.offset - group.first)
+            file.abandon("refused_unread", sent.upto.offset - first)
         positions.resolve(sent)
         self.on_acknowledged(file)
         if file.record.resumes:

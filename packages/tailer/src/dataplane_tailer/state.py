@@ -49,12 +49,12 @@ class SourceRecord(msgspec.Struct):
 
     `path` is where it is now, `log_path` the name it was found under, which its events carry; `head` are its first
     bytes; lines above `line_limit` were cut into pieces there; `size_seen` is its size when it was last looked at,
-    `packed_size` that of its compressed form; `dropped` counts the lines that a filter took, `abandoned_bytes` what was
-    lost by reason. `marks` are places that were read, each with a hash of the bytes before it, the older the sparser:
-    they tell a copy that ends before the checkpoint; `copies` are device, inode and size of those that were found.
-    `resumes` has for some offsets the number of the last event in front of them where that is not the count of events:
-    pieces of lines that were refused once later lines had their numbers. `gone_at` is when a finished one was no longer
-    there, in seconds since the epoch.
+    `packed_size` and `packed_at` are size and time of its compressed form; `encoding` has the order of its bytes;
+    `dropped` counts the lines that a filter took, `abandoned_bytes` what was lost by reason. `marks` are places that
+    were read, each with a hash of the bytes before it, the older the sparser: they tell a copy that ends before the
+    checkpoint; `copies` are device, inode and size of those that were found. `resumes` has for some offsets the number
+    of the last event in front of them where that is not the count of events: pieces of lines that were refused once
+    later lines had their numbers. `gone_at` is when a finished one was no longer there, in seconds since the epoch.
     """
 
     source: str
@@ -74,6 +74,8 @@ class SourceRecord(msgspec.Struct):
     last_at: str = ""
     size_seen: int = 0
     packed_size: int = 0
+    packed_at: float = 0.0
+    encoding: str = ""
     marks: list[tuple[int, str]] = []
     copies: list[tuple[int, int, int]] = []
     resumes: dict[int, int] = {}

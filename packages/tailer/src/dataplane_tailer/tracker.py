@@ -18,6 +18,7 @@ from dataplane_tailer.file import TailedFile, is_same
 from dataplane_tailer.first_start import remember_start
 from dataplane_tailer.identity import FileKey
 from dataplane_tailer.known import Known
+from dataplane_tailer.lineage import LOST, is_likely
 from dataplane_tailer.opening import Moved, Opener
 from dataplane_tailer.state import SourceRecord, State
 from dataplane_tailer.unpack import Unpacker
@@ -86,13 +87,14 @@ class Tracker:
             lost = max(0, record.size_seen - record.offset)
             self.log.warning("file.lost", path=record.path, source=record.source, at_least_bytes=lost, key=record.path)
             record.is_final = True
-            record.abandoned_bytes["rotated_while_stopped"] = lost
+            record.abandoned_bytes[LOST] = lost
             self.state.save([record])
             self.on_lost(record)
             return
         path, key, descriptor = beside
         self.opener.refused.pop(record.path, None)
-        found = Found(path, key, os.stat(path).st_size, entry)  # noqa: PTH116
+        seen = os.stat(path)  # noqa: PTH116
+        found = Found(path, key, seen.st_size, entry, seen.st_mtime)
         file = self.opener.go_on(descriptor, found, record)
         self._add(file)
         file.gone_at = time.monotonic()
@@ -100,7 +102,7 @@ class Tracker:
     def _beside(self, record: SourceRecord) -> tuple[str, FileKey, int] | None:
         key = record.key
         path = siblings(record.path).get(key)
-        if path is not None and key not in self.files and (record.has_evidence or not is_compressed(path)):
+        if path is not None and key not in self.files and is_likely(path, record):
             descriptor = self.opener.content_of(path)
             if is_same(descriptor, record):
                 return path, key, descriptor
@@ -193,7 +195,7 @@ class Tracker:
 
     def _shed(self, now_s: float) -> None:
         """Let deleted files go whose unread rest holds too much disk for too long, the oldest first."""
-        deleted = [file for file in self.files.values() if file.gone_at is not None and _is_deleted(file)]
+        deleted = [file for file in self.files.values() if file.gone_at is not None and file.is_deleted()]
         deleted.sort(key=lambda file: file.gone_at or 0.0)
         held = sum(file.size_seen for file in deleted)
         for file in deleted:
@@ -249,7 +251,7 @@ class Tracker:
         else:
             path, key, copy = beside
             self._move(file, copy, key, path)
-        fresh = self.opener.start_anew(descriptor, found)
+        fresh = self.opener.start_anew(descriptor, found, file.encoding)
         self.opener.save()
         self._add(fresh)
         fresh.gone_at = gone_at
@@ -285,10 +287,3 @@ class Tracker:
 
     def _by_source(self, source: str) -> TailedFile | None:
         return next((file for file in [*self.files.values(), *self.retired] if file.record.source == source), None)
-
-
-def _is_deleted(file: TailedFile) -> bool:
-    try:
-        return os.fstat(file.descriptor).st_nlink == 0 and not is_compressed(file.path)
-    except OSError:
-        return False

@@ -27,19 +27,26 @@ async def changes(folders: dict[str, bool], stop: asyncio.Event) -> AsyncIterato
     """Yield what changed in these folders (the value says: and below) until `stop` is set.
 
     Raises:
-        OSError: the system gives no watches (limit reached, file system without inotify).
+        OSError: the system gives no watches (limit reached, file system without inotify), or told of a name that is
+            not UTF-8.
     """
     deep = any(folders.values())
-    async for batch in awatch(
-        *folders,
-        recursive=deep,
-        debounce=_DEBOUNCE_MS,
-        step=_STEP_MS,
-        stop_event=stop,
-        watch_filter=None,
-        ignore_permission_denied=True,
-    ):
-        yield Changed(
-            modified={path for change, path in batch if change is Change.modified},
-            listed={path for change, path in batch if change is not Change.modified},
-        )
+    try:
+        async for batch in awatch(
+            *folders,
+            recursive=deep,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=stop,
+            watch_filter=None,
+            ignore_permission_denied=True,
+        ):
+            yield Changed(
+                modified={path for change, path in batch if change is Change.modified},
+                listed={path for change, path in batch if change is not Change.modified},
+            )
+    except ExceptionGroup as group:
+        ours, others = group.split(RuntimeError)  # watchfiles: "Unable to decode path"
+        if ours is None or others is not None:
+            raise
+        raise OSError(str(ours.exceptions[0])) from group
