@@ -1,7 +1,8 @@
-"""The sink over a long outage, beside a host that dies, beside a sink that freezes, on a cluster that elects."""
+"""The sink over a long outage, beside a host that dies, beside sinks that freeze and die."""
 
 import json
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,36 @@ def test_a_frozen_sink_and_its_heir_double_nothing(plane):
         assert plane.terminate(frozen) == 0
         assert plane.terminate(heir) == 0
     assert_each_once(plane, PER_FRAME)
+
+
+def test_of_three_sinks_one_may_die_and_one_freeze(plane):
+    """Each has its share and requests on their way; what the two leave goes to the third, also over a rollover."""
+    frames = 120
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(FaultProxy(plane.elasticsearch_url, lambda: Fault.SLOW)) for _ in range(3)]
+        sinks = [sink_behind(plane, proxy, number) for number, proxy in enumerate(proxies)]
+        wait_until(lambda: plane.outputs().count("sink.started") == len(sinks), plane)
+        publish(plane, frames * PER_FRAME)
+        wait_until(lambda: all(proxy.met.total() for proxy in proxies), plane)
+        wait_until(lambda: proxies[0].running, plane)
+        plane.kill(sinks[0])
+        plane.wait_for_count(1)
+        wait_until(lambda: proxies[1].running, plane)
+        sinks[1].send_signal(signal.SIGSTOP)
+        assert plane._ask(f"/logs-{plane.dataset}-test/_rollover", {})["rolled_over"]
+        publish(plane, frames * PER_FRAME)
+        plane.wait_for_count(2 * frames * PER_FRAME)
+        sinks[1].send_signal(signal.SIGCONT)
+        publish(plane, PER_FRAME)
+        wait_until(lambda: settled(plane), plane)
+        assert [plane.terminate(sink) for sink in sinks[1:]] == [0, 0]
+    identities = [(each["dp"]["source"], each["message"]) for each in plane.documents()]
+    assert len(identities) == len(set(identities)) == (2 * frames + 1) * PER_FRAME
+
+
+def sink_behind(plane, proxy: FaultProxy, number: int):
+    """Start a sink of the plane's name behind a proxy of its own, in small requests."""
+    text = (plane.folder / "elastinats.toml").read_text().replace(plane.elasticsearch_url, proxy.url)
+    file = plane.folder / f"elastinats-{number}.toml"
+    file.write_text("ack_wait_s = 2\n" + text.replace("linger_ms = 50", "linger_ms = 50\nmax_count = 200"))
+    return plane.spawn("elastinats", "run", "--config", str(file))

@@ -85,10 +85,12 @@ def test_a_refusal_that_time_can_mend_is_tried_again(bench, scripted, status):
     assert len(set(scripted.bodies)) == 1
 
 
-def test_too_many_requests_slows_down(make_bench, scripted):
-    """A 429 halves the number of bulks that may be on their way."""
+@pytest.mark.parametrize("of_a_request", [True, False])
+def test_too_many_requests_slows_down(make_bench, scripted, of_a_request):
+    """A 429 for a request, or for single items, halves the number of bulks that may be on their way."""
     bench = make_bench(batch={"in_flight": 4})
-    scripted.bulks.append(bench.fails(429))
+    full = {"status": 429, "error": {"type": "circuit_breaking_exception", "reason": "data too large"}}
+    scripted.bulks.append(bench.fails(429) if of_a_request else bench.answers(full))
 
     async def scenario() -> None:
         async with bench.running():
