@@ -66,7 +66,7 @@ def test_without_a_template_nothing_makes_a_plain_index(plane):
     route(plane, f'target = "{target}"')
     sink = plane.start_sink()
     publish(plane.nats_url, [frame(plane.dataset, {"message": "one"}, source=event.new_source())])
-    wait_until(lambda: "require_data_stream" in plane.outputs(), plane)
+    wait_until(lambda: "requires a data stream" in plane.outputs(), plane)
     assert plane._ask(f"/{target}/_count") == {}
     template = {"settings": {"number_of_replicas": 0}}
     named = {"index_patterns": [f"{target}*"], "priority": 500, "data_stream": {}, "template": template}
