@@ -45,6 +45,7 @@ class Scripted:
     forbidden: tuple[str, ...] = ()
     forbidden_actions: tuple[str, ...] = ()
     bodies: list[bytes] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     keeps: bool = False
     on_look_up: Callable[[dict[str, Any]], None] = lambda _document: None
@@ -61,6 +62,7 @@ class Scripted:
         if body.startswith(b'{"delete"'):
             return self._delete(body)
         self.bodies.append(body)
+        self.paths.append(path)
         self.authorizations.append(authorization)
         lines = body.splitlines()
         if self.bulks:

@@ -42,6 +42,29 @@ def test_only_what_can_succeed_later_is_sent_again(bench, scripted):
     assert bench.exit_code == 0
 
 
+def test_what_the_failure_store_has_is_done_and_what_it_has_not_is_a_dead_letter(bench, scripted):
+    """It is asked for, and counted by itself; where it failed, or is not enabled, the refusal stands."""
+    kept = {"status": 201, "failure_store": "used"}
+    refused = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
+    failed, not_enabled = ({**refused, "failure_store": word} for word in ("failed", "not_enabled"))
+    scripted.bulks += [
+        lambda _lines: (200, {"errors": False, "items": [{"create": {"status": 201}}, {"create": kept}]}),
+        bench.answers({"status": 201}, kept, failed, not_enabled),
+    ]
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0), bench.line(1))
+            await bench.until_done(2)
+            await bench.publish_frame(*(bench.line(number) for number in range(2, 6)))
+            await bench.until_done(6)
+            counts = bench.sink.counts
+            assert (counts.indexed, counts.failure_store, counts.dead_lettered) == (2, 2, {"rejected": 2})
+
+    bench.run(scenario())
+    assert all("failure_store" in path for path in scripted.paths)
+
+
 @pytest.mark.parametrize("status", [400, 413])
 def test_a_refused_request_is_halved_down_to_the_one_event(bench, scripted, status):
     """The event that a whole request is refused for becomes a dead letter; the others are indexed."""
