@@ -132,7 +132,7 @@ def test_of_three_sinks_one_may_die_and_one_freeze(plane):
     with ExitStack() as stack:
         proxies = [stack.enter_context(FaultProxy(plane.elasticsearch_url, lambda: Fault.SLOW)) for _ in range(3)]
         sinks = [sink_behind(plane, proxy, number) for number, proxy in enumerate(proxies)]
-        wait_until(lambda: publish_more() or all(proxy.met.total() for proxy in proxies), plane)
+        wait_until(lambda: publish_more(PER_FRAME) or all(proxy.met.total() for proxy in proxies), plane)
         plane.wait_for_count(1)
         publish_more()
         wait_until(lambda: proxies[0].running, plane)

@@ -7,10 +7,11 @@ indices roll over in the middle: what is late lands in one index, its repetition
 
 import asyncio
 import json
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from operator import methodcaller
 from typing import Any
 
@@ -55,7 +56,7 @@ def line(source: str, number: int) -> bytes:
     )
 
 
-async def publish(plane, source: str) -> None:
+async def publish(plane, source: str, over: threading.Event) -> None:
     """Publish all events in frames, at the pace at which they are indexed; a server that restarts is waited for."""
     connection = Connection(NatsConfig(servers=(plane.nats_url,)), name="storm")
     connection.start()
@@ -64,8 +65,10 @@ async def publish(plane, source: str) -> None:
     await publisher.start()
     encoder = FrameEncoder()
     for first in range(0, EVENTS, PER_FRAME):
-        while first > await asyncio.to_thread(plane.count) + AHEAD:
+        while first > await asyncio.to_thread(plane.count) + AHEAD and not over.is_set():
             await asyncio.sleep(0.1)
+        if over.is_set():
+            return
         numbers = range(first, min(EVENTS, first + PER_FRAME))
         lines = b"".join(line(source, number) for number in numbers)
         subject = f"logs.test.{plane.dataset}.host-1"
@@ -156,14 +159,16 @@ def rage(plane, servers, sink, number: int) -> Any:
 
 def test_a_storm_doubles_and_loses_nothing(own_plane, own_servers):
     """Whatever happens at once: each event is a document or a dead letter, exactly once."""
-    source = event.new_source()
+    source, over = event.new_source(), threading.Event()
     with (
         FaultProxy(own_plane.elasticsearch_url, storm(SEED, every=EVERY), slow_s=0.5, late_s=3.0) as proxy,
         ThreadPoolExecutor(1) as beside,
+        ExitStack() as stack,
     ):
+        stack.callback(over.set)
         configure(own_plane, proxy)
         sink = own_plane.start_sink()
-        sending = beside.submit(asyncio.run, publish(own_plane, source))
+        sending = beside.submit(asyncio.run, publish(own_plane, source, over))
         for number in range(ROUNDS):
             sink = rage(own_plane, own_servers, sink, number)
         sending.result(DEADLINE_S)

@@ -186,6 +186,24 @@ def test_a_rotated_key_is_read_again(make_bench, scripted, tmp_path: Path):
     assert scripted.authorizations == ["ApiKey old", "ApiKey new"]
 
 
+def test_a_key_that_is_refused_to_a_question_is_read_again(make_bench, scripted, tmp_path: Path):
+    """A sink that only looks up at that moment would ask with the old one for ever."""
+    key = tmp_path / "key"
+    key.write_text("old")
+    bench = make_bench(elasticsearch={"api_key_file": key})
+    scripted.indices = [".ds-1", ".ds-2"]
+    scripted.told.append(("/_mget", 401, {"error": {"type": "security_exception", "reason": "no"}, "status": 401}))
+
+    async def scenario() -> None:
+        async with bench.running():
+            key.write_text("new")
+            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
+            await bench.until_done(1)
+
+    bench.run(scenario())
+    assert scripted.authorizations == ["ApiKey new"]
+
+
 def test_a_look_up_that_is_not_answered_is_not_taken_for_absence(bench, scripted):
     """While a shard with older documents is away nothing is indexed twice: the look-up is asked again."""
     scripted.indices = [".ds-1", ".ds-2"]
