@@ -65,11 +65,11 @@ def sequence(*faults: Fault) -> Plan:
     return _locked(planned)
 
 
-def storm(seed: int, *, calm: float) -> Plan:
-    """Return a plan of all faults in random order; the share `calm` of all bulk requests is left alone."""
+def storm(seed: int, *, every: int) -> Plan:
+    """Return a plan without an end: of `every` bulk requests each fault troubles one, in random order."""
     draw = random.Random(seed)  # noqa: S311 - the same storm each time
-    kinds = [fault for fault in Fault if fault is not Fault.NONE]
-    return _locked(Fault.NONE if draw.random() < calm else draw.choice(kinds) for _ in itertools.count())
+    deck = [*Fault, *[Fault.NONE] * (every - len(Fault))]
+    return _locked(fault for _ in itertools.count() for fault in draw.sample(deck, every))
 
 
 def _locked(planned: Iterator[Fault]) -> Plan:

@@ -16,6 +16,8 @@ TESTER = "tester"
 TESTERS_PASSWORD = "test"
 #: What the README says that the sink needs.
 RIGHTS = ("create_doc", "auto_configure", "read", "view_index_metadata")
+#: The least that there is to have on the cluster: to ask for its health.
+HEALTH = "cluster:monitor/health"
 MAX_REQUEST_BYTES = 1_000_000
 _SETTINGS = {
     "xpack.security.enabled": True,
@@ -44,13 +46,14 @@ class GuardedElasticsearch(ElasticsearchServer):
         """Give the user a password."""
         self._write("users", f"{USER}:{_hashed(password)}\n{TESTER}:{_hashed(TESTERS_PASSWORD)}\n")
 
-    def set_rights(self, *rights: str) -> None:
-        """Give the user these rights on data streams."""
+    def set_rights(self, *rights: str, cluster: str = "monitor") -> None:
+        """Give the user these rights on data streams, and one on the cluster."""
         self._write(
             "roles.yml",
             "tester:\n  cluster: [all]\n  indices:\n    - names: ['*']\n      privileges: [all]\n"
-            "anybody:\n  cluster: [monitor]\n"
-            f"sink:\n  cluster: [monitor]\n  indices:\n    - names: ['*']\n      privileges: [{', '.join(rights)}]\n",
+            f"anybody:\n  cluster: ['{HEALTH}']\n"
+            f"sink:\n  cluster: ['{cluster}']\n  indices:\n    - names: ['*']\n"
+            f"      privileges: [{', '.join(rights)}]\n",
         )
 
     def _write(self, name: str, text: str) -> None:

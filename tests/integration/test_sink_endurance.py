@@ -1,7 +1,8 @@
-"""The sink over a long outage, beside a host that dies, beside a sink that freezes, on a cluster that elects."""
+"""The sink over a long outage, beside a host that dies, beside sinks that freeze and die."""
 
 import json
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,13 @@ def large_frames(dataset: str, count: int) -> list:
 
 
 def test_memory_stays_flat_over_an_outage(plane):
-    """With Elasticsearch away and thousands of events waiting, the sink holds what its configuration allows."""
+    """With Elasticsearch away and thousands of events waiting, the sink holds what its configuration allows.
+
+    That takes many times longer than `ack_wait`, for all of which what it holds is kept alive.
+    """
     frames = 600
+    file = plane.folder / "elastinats.toml"
+    file.write_text("ack_wait_s = 3\n" + file.read_text())
     with FaultProxy(plane.elasticsearch_url, lambda: Fault.DOWN) as proxy:
         point_at(plane, proxy.url)
         sink = plane.start_sink()
@@ -113,3 +119,41 @@ def test_a_frozen_sink_and_its_heir_double_nothing(plane):
         assert plane.terminate(frozen) == 0
         assert plane.terminate(heir) == 0
     assert_each_once(plane, PER_FRAME)
+
+
+def test_of_three_sinks_one_may_die_and_one_freeze(plane):
+    """Each has its share and requests on their way; what the two leave goes to the third, also over a rollover."""
+    published: list[int] = []
+
+    def publish_more(events: int = 50 * PER_FRAME) -> None:
+        publish(plane, events)
+        published.append(events)
+
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(FaultProxy(plane.elasticsearch_url, lambda: Fault.SLOW)) for _ in range(3)]
+        sinks = [sink_behind(plane, proxy, number) for number, proxy in enumerate(proxies)]
+        wait_until(lambda: publish_more(PER_FRAME) or all(proxy.met.total() for proxy in proxies), plane)
+        plane.wait_for_count(1)
+        publish_more()
+        wait_until(lambda: proxies[0].running, plane)
+        plane.kill(sinks[0])
+        publish_more()
+        wait_until(lambda: proxies[1].running, plane)
+        sinks[1].send_signal(signal.SIGSTOP)
+        assert plane._ask(f"/logs-{plane.dataset}-test/_rollover", {})["rolled_over"]
+        publish_more()
+        plane.wait_for_count(sum(published))
+        sinks[1].send_signal(signal.SIGCONT)
+        publish_more(PER_FRAME)
+        wait_until(lambda: settled(plane), plane)
+        assert [plane.terminate(sink) for sink in sinks[1:]] == [0, 0]
+    identities = [(each["dp"]["source"], each["message"]) for each in plane.documents()]
+    assert len(identities) == len(set(identities)) == sum(published)
+
+
+def sink_behind(plane, proxy: FaultProxy, number: int):
+    """Start a sink of the plane's name behind a proxy of its own, in small requests."""
+    text = (plane.folder / "elastinats.toml").read_text().replace(plane.elasticsearch_url, proxy.url)
+    file = plane.folder / f"elastinats-{number}.toml"
+    file.write_text("ack_wait_s = 2\n" + text.replace("linger_ms = 50", "linger_ms = 50\nmax_count = 200"))
+    return plane.spawn("elastinats", "run", "--config", str(file))

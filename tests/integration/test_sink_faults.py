@@ -104,12 +104,15 @@ def test_a_late_request_and_a_rollover_double_nothing(plane, proxy):
 
 
 def test_retries_stay_within_the_limit(plane, proxy):
-    """However often requests are refused, there are never more of them at once than allowed."""
-    proxy.plan = sequence(*[Fault.BUSY, Fault.SLOW, Fault.ITEMS_429] * 5)
-    publish(plane, EVENTS)
+    """However many streams are read and however often requests are refused: never more at once than allowed."""
+    file = plane.folder / "elastinats.toml"
+    file.write_text(file.read_text().replace("_s = 1\n", "_s = 60\n"))
+    proxy.plan = sequence(*[Fault.SLOW] * 6, *[Fault.BUSY, Fault.SLOW, Fault.ITEMS_429] * 5)
+    publish(plane, EVENTS, "logs", "metrics")
     plane.start_sink()
     plane.wait_for_count(EVENTS)
-    assert proxy.most_running <= 3
+    plane.wait_for_count(EVENTS, "metrics")
+    assert proxy.most_running == 3
 
 
 def test_a_rollover_while_a_re_send_waits_for_its_turn_doubles_nothing(plane, proxy):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from guarded import MAX_REQUEST_BYTES, RIGHTS, TESTER, TESTERS_PASSWORD, USER, GuardedElasticsearch
+from guarded import HEALTH, MAX_REQUEST_BYTES, RIGHTS, TESTER, TESTERS_PASSWORD, USER, GuardedElasticsearch
 from plane import Plane
 from test_sink_faults import PER_FRAME, assert_each_once, publish, wait_until
 from test_sink_outcomes import frame, letters
@@ -111,8 +111,11 @@ def test_a_right_that_is_taken_away_is_waited_for(plane, guarded):
     assert letters(plane) == []
 
 
-def test_the_rights_of_the_readme_are_enough_after_a_rollover(plane):
-    """A replay is looked up in older backing indices with no other rights than those."""
+@pytest.mark.parametrize("cluster", ["monitor", HEALTH])
+def test_the_rights_of_the_readme_are_enough_after_a_rollover(plane, guarded, cluster):
+    """A replay is looked up in older backing indices with no other rights than those, `monitor` or not."""
+    guarded.set_rights(*RIGHTS, cluster=cluster)
+    wait_until(lambda: (status_of(plane, "first", "/_tasks") == 200) is (cluster == "monitor"), plane)
     source = event.new_source()
     sink = plane.start_sink()
     publish_messages(plane.nats_url, [frame(plane.dataset, {"message": "one"}, source=source)])
@@ -183,3 +186,28 @@ def test_what_a_strict_mapping_refuses_is_kept_with_its_cause(plane):
     assert {letter["reason"] for letter in letters(plane)} == {"rejected"}
     assert plane.terminate(sink) == 0
     assert_each_once(plane, 1)
+
+
+@pytest.mark.parametrize(
+    ("rights", "cluster", "lacking"),
+    [
+        ((*RIGHTS, "delete"), "monitor", []),
+        (RIGHTS, "monitor", ["privilege delete"]),
+        ((*RIGHTS, "delete"), HEALTH, ["privilege monitor"]),
+        (RIGHTS, HEALTH, ["privilege monitor", "privilege delete"]),
+    ],
+)
+def test_check_warns_of_optional_rights_that_are_missing(plane, guarded, rights, cluster, lacking):
+    """One line for each, which says what is lost; it is no error."""
+    guarded.set_rights(*rights, cluster=cluster)
+    config = str(plane.folder / "elastinats.toml")
+
+    def warned() -> list[str]:
+        told = json.loads(plane.command("elastinats", "check", "--config", config, "--json"))
+        return [finding["what"] for finding in told["findings"] if finding["is_warning"]]
+
+    wait_until(lambda: warned() == lacking, plane)
+    printed = plane.command("elastinats", "check", "--config", config).splitlines()
+    lines = [line for line in printed if line.startswith("warn ")]
+    assert [line.split(":")[0] for line in lines] == [f"warn {what}" for what in lacking]
+    assert all("rollover" in line for line in lines)

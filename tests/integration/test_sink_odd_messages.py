@@ -4,6 +4,7 @@ import json
 
 import pytest
 import zstandard
+from test_sink_endurance import settled
 from test_sink_outcomes import AT, hits, letters, publish, wait_until
 
 from dataplane_common import event
@@ -25,7 +26,7 @@ ODD = {
 
 
 def test_an_odd_line_in_a_frame_hurts_no_other(plane):
-    """Frames are not parsed, so Elasticsearch decides: a document or a dead letter; the rest is indexed."""
+    """Frames are not parsed, so Elasticsearch decides: a document or a dead letter; the rest is indexed, once."""
     source = event.new_source()
     members = [content for odd in ODD.values() for content in (odd, b'"message":"good"')]
     lines = [
@@ -36,9 +37,14 @@ def test_an_odd_line_in_a_frame_hurts_no_other(plane):
     subject = f"logs.test.{plane.dataset}.h"
     publish(plane.nats_url, [(subject, b"".join(lines), {"Dp-Count": str(len(lines))})])
     wait_until(lambda: plane.count() + len(letters(plane)) == len(members), plane)
+    for again in ({}, {"Dp-Replay": "1"}):
+        publish(plane.nats_url, [(subject, b"".join(lines), {"Dp-Count": str(len(lines)), **again})])
+        assert plane._ask(f"/logs-{plane.dataset}-test/_rollover", {})["rolled_over"]
+    wait_until(lambda: settled(plane), plane)
     assert plane.terminate(sink) == 0
     indexed = {hit["_id"] for hit in hits(plane)}
     dead = {letter["event_id"] for letter in letters(plane)}
+    assert plane.count() == len(indexed)
     assert indexed | dead == {event.event_id(source, n) for n in range(len(members))}
     assert indexed.isdisjoint(dead)
     assert {event.event_id(source, n) for n in range(1, len(members), 2)} <= indexed

@@ -60,6 +60,24 @@ def test_an_index_that_is_no_data_stream_is_overwritten(plane):
     assert plane._ask(f"/plain-{plane.dataset}/_count")["count"] == 1
 
 
+def test_without_a_template_nothing_makes_a_plain_index(plane):
+    """An index of that name could never become a data stream: the events wait for the template."""
+    target = f"other-{plane.dataset}"
+    route(plane, f'target = "{target}"')
+    sink = plane.start_sink()
+    publish(plane.nats_url, [frame(plane.dataset, {"message": "one"}, source=event.new_source())])
+    wait_until(lambda: "requires a data stream" in plane.outputs(), plane)
+    assert plane._ask(f"/{target}/_count") == {}
+    template = {"settings": {"number_of_replicas": 0}}
+    named = {"index_patterns": [f"{target}*"], "priority": 500, "data_stream": {}, "template": template}
+    put(plane, f"/_index_template/{target}", named)
+    wait_until(lambda: plane._ask(f"/{target}/_count").get("count") == 1, plane)
+    assert plane.terminate(sink) == 0
+    (backing,) = plane._ask(f"/{target}/_settings")
+    assert backing.startswith(".ds-")
+    assert letters(plane) == []
+
+
 def test_what_a_route_drops_is_gone(plane):
     """Acknowledged, never indexed, no dead letter."""
     route(plane, "drop = true")

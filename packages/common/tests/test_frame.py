@@ -79,6 +79,25 @@ def test_a_truncated_payload_is_refused() -> None:
             decode_payload(whole[:2000], {"Content-Encoding": encoding})
 
 
+def test_packed_pieces_one_after_the_other_are_all_read() -> None:
+    """Members of gzip may follow each other (RFC 1952), within one limit; what else follows is no part of it."""
+    two = gzip.compress(b"one\n") + gzip.compress(b"two\n")
+    assert decode_payload(two, {"Content-Encoding": "gzip"}) == b"one\ntwo\n"
+    with pytest.raises(TooLarge):
+        decode_payload(two, {"Content-Encoding": "gzip"}, 7)
+    with pytest.raises(Permanent):
+        decode_payload(two + b"three", {"Content-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize("says_its_size", [True, False])
+def test_what_follows_a_zstd_frame_is_not_passed_over(says_its_size: bool) -> None:
+    """The whole payload is one frame: what comes behind it makes the payload unreadable, so that nothing is lost."""
+    one = zstandard.ZstdCompressor(write_content_size=says_its_size).compress(b"one\n" * 1000)
+    for more in (one, b"more", b"more" * 1000):
+        with pytest.raises(Permanent):
+            decode_payload(one + more, {"Content-Encoding": "zstd"})
+
+
 def test_unknown_versions_and_encodings_are_refused() -> None:
     """A reader that does not know the form must not guess."""
     for headers in ({"Dp-Version": "2"}, {"Content-Encoding": "br"}):

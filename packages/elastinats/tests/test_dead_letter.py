@@ -69,3 +69,11 @@ def test_a_repeated_letter_has_the_same_message_id():
 def test_a_letter_about_a_replay_is_another_one():
     """An event that is refused again after its replay is not taken for a repeat of its first letter."""
     assert message_id(letter(b"x")) != message_id(letter(b"x", carrier="LOGS-8"))
+
+
+def test_parts_of_another_cut_are_no_repeats():
+    """A letter that is cut anew, smaller, has no part that the server would take for one of the first cut."""
+    first, second = (
+        {headers["Nats-Msg-Id"] for _, headers in cut(letter(b"x" * 9_000), AT, size)} for size in (5_000, 3_000)
+    )
+    assert first.isdisjoint(second)

@@ -4,7 +4,7 @@ import pytest
 
 from dataplane_common.errors import ConfigError
 from elastinats.config import RouteConfig, SinkConfig
-from elastinats.routes import feeds, overlap, place
+from elastinats.routes import feeds, index_patterns, overlap, place
 
 TARGET = "{signal}-{dataset}-{namespace}"
 
@@ -89,3 +89,29 @@ def test_our_subjects_give_their_data_stream():
 def test_any_subject_has_a_place(subject, target):
     """Four tokens are mended; other subjects are generic."""
     assert place(subject, TARGET).target == target
+
+
+@pytest.mark.parametrize(
+    ("subject", "patterns"),
+    [
+        ("logs.>", ["logs-*-*"]),
+        ("logs.prod.>", ["logs-*-prod"]),
+        ("metrics.*.web.h1", ["metrics-web-*"]),
+        ("*.prod.web.*", ["logs-web-prod", "metrics-web-prod"]),
+        (">", ["logs-*-*", "metrics-*-*"]),
+        ("streamer.>", ["logs-generic-default"]),
+    ],
+)
+def test_what_a_route_may_write_to_is_known_as_patterns(subject, patterns):
+    """Wildcards of its subjects are wildcards there."""
+    route = RouteConfig(name="a", subjects=(subject,), stream="LOGS")
+    assert index_patterns(SinkConfig(routes=(route,))) == patterns
+
+
+def test_a_route_that_drops_writes_nowhere():
+    """And one with a target of its own writes there only."""
+    routes = (
+        RouteConfig(name="a", subjects=("logs.x.>",), drop=True),
+        RouteConfig(name="b", subjects=("logs.y.>", "logs.z.>"), target="plain"),
+    )
+    assert index_patterns(SinkConfig(routes=routes)) == ["plain"]

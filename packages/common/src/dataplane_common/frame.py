@@ -2,9 +2,11 @@
 
 Flows in: the events' lines. Flows out: payload and headers, and back. Invariant: `Nats-Msg-Id` names the very bytes
 that were framed, so the server drops only exact repeats; `Dp-Count` is the number of lines.
-Sources: NATS ADR-4 (headers), RFC 8878 (zstd), NDJSON.
+Sources: NATS ADR-4 (headers), RFC 8878 (zstd), RFC 1952 (gzip), NDJSON.
 """
 
+import gzip
+import io
 import secrets
 import zlib
 from collections.abc import Mapping
@@ -37,8 +39,6 @@ MAX_DECODED_BYTES = 64 * 1024 * 1024
 #: zstd's fastest ordinary level: 13 times less on the wire for access logs, faster end to end than none.
 _LEVEL = 1
 _SUPPORTED_VERSION = "1"
-#: zlib's word for "a gzip header must be there" (RFC 1952).
-_GZIP = 31
 #: A slice of zstd may grow to 128 KiB per four bytes; this bounds what one step can bring to 32 MiB.
 _SLICE_BYTES = 1024
 
@@ -139,7 +139,7 @@ def _decode_zstd(payload: bytes, max_bytes: int) -> bytes:
         if declared > max_bytes:
             raise TooLarge(f"zstd payload declares {declared} bytes, above the limit of {max_bytes}")
         if declared >= 0:
-            return zstandard.ZstdDecompressor().decompress(payload)
+            return zstandard.ZstdDecompressor().decompress(payload, allow_extra_data=False)
         return _decode_zstd_stream(payload, max_bytes)
     except zstandard.ZstdError as error:
         raise Permanent(f"zstd payload cannot be decompressed: {error}") from error
@@ -154,19 +154,18 @@ def _decode_zstd_stream(payload: bytes, max_bytes: int) -> bytes:
         size += len(parts[-1])
         if size > max_bytes:
             raise TooLarge(f"zstd payload decompresses to more than {max_bytes} bytes")
-    if not decompressor.eof:
-        raise Permanent("zstd payload is cut off")
+    if not decompressor.eof or decompressor.unused_data:
+        raise Permanent("zstd payload is cut off, or more than one frame")
     return b"".join(parts)
 
 
 def _inflate(payload: bytes, max_bytes: int) -> bytes:
     try:
-        decompressor = zlib.decompressobj(wbits=_GZIP)
-        decoded = decompressor.decompress(payload, max_bytes + 1)
-    except zlib.error as error:
+        decoded = gzip.GzipFile(fileobj=io.BytesIO(payload)).read(max_bytes + 1)  # members may follow each other
+    except EOFError as error:
+        raise Permanent("gzip payload is cut off") from error
+    except (OSError, zlib.error) as error:
         raise Permanent(f"gzip payload cannot be decompressed: {error}") from error
     if len(decoded) > max_bytes:
         raise TooLarge(f"gzip payload decompresses to more than {max_bytes} bytes")
-    if not decompressor.eof:
-        raise Permanent("gzip payload is cut off")
     return decoded

@@ -10,16 +10,22 @@ from dataplane_common.errors import DataPlaneError, Permanent, Transient
 from elastinats import session
 from elastinats.config import SinkConfig
 from elastinats.index import Index
-from elastinats.routes import feeds
+from elastinats.routes import feeds, index_patterns
 from elastinats.setup import templates
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """One thing that was looked at; a warning is well, and not as good as it could be."""
 
     what: str
     is_well: bool
     text: str
+    is_warning: bool = False
+
+
+#: Privileges that the sink can do without, and what is lost then; see docs/adr/0009.
+_WITHOUT_MONITOR = "a request that was given up, still runs and meets a rollover can double its events"
+_WITHOUT_DELETE = "second copies of events across a rollover stay, counted in elastinats_doubled_events_total"
 
 
 async def check(config: SinkConfig) -> list[Finding]:
@@ -52,6 +58,7 @@ async def _check_index(config: SinkConfig) -> list[Finding]:
             )
             findings.append(Finding("elasticsearch", is_well=True, text=text))
             findings += await _check_templates(config, client)
+            findings += await _check_privileges(config, client)
     except DataPlaneError as error:
         findings.append(Finding("elasticsearch", is_well=False, text=str(error)))
     return findings
@@ -67,3 +74,25 @@ async def _check_templates(config: SinkConfig, client: Index) -> list[Finding]:
             return [Finding("templates", is_well=True, text=f"cannot be read: {error}")]
     text = f"missing: {', '.join(missing)}; run `elastinats setup`" if missing else "there"
     return [Finding("templates", is_well=True, text=text)]
+
+
+async def _check_privileges(config: SinkConfig, client: Index) -> list[Finding]:
+    """Name the optional privileges that this user lacks; a server without security has none to give."""
+    patterns = index_patterns(config)
+    wanted = {"cluster": ["monitor"], "index": [{"names": patterns, "privileges": ["delete"]}]}
+    try:
+        answer = await client.ask("POST", "/_security/user/_has_privileges", wanted)
+    except (Transient, Permanent):
+        return []
+    told = answer if isinstance(answer, dict) else {}
+    lacking = [pattern for pattern, given in told.get("index", {}).items() if not given.get("delete")]
+    findings = []
+    if not told.get("cluster", {}).get("monitor", True):
+        findings.append(_warning("privilege monitor", f"missing on the cluster; {_WITHOUT_MONITOR}"))
+    if lacking:
+        findings.append(_warning("privilege delete", f"missing on {', '.join(lacking)}; {_WITHOUT_DELETE}"))
+    return findings
+
+
+def _warning(what: str, text: str) -> Finding:
+    return Finding(what, is_well=True, text=text, is_warning=True)

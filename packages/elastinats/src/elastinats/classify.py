@@ -57,18 +57,10 @@ class Item:
         return explain(self.error) or f"status {self.status}"
 
 
-#: Errors that blame the cluster, its settings or its rights, whatever their status; mending those lets the event in.
+#: Errors that blame the cluster or its settings, though their status blames the event; mending those lets it in.
 _NOT_THE_EVENTS_FAULT = frozenset(
     {
-        "cluster_block_exception",
-        "index_not_found_exception",
         "index_closed_exception",
-        "unavailable_shards_exception",
-        "no_shard_available_action_exception",
-        "process_cluster_event_timeout_exception",
-        "es_rejected_execution_exception",
-        "circuit_breaking_exception",
-        "security_exception",
         "validation_exception",  # too many shards in the cluster: a data stream could not be created
     }
 )

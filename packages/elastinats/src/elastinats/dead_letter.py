@@ -99,13 +99,13 @@ def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, 
         DEAD_AT: at,
     }
     identity = f"dlq-{header_text(letter.carrier)}-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
-    overhead = size_on_wire(b"", {**headers, MSG_ID: f"{identity}-000000", PART: "000000/000000"})
+    overhead = size_on_wire(b"", {**headers, MSG_ID: f"{identity}-000000-000000", PART: "000000/000000"})
     room = max(_SMALLEST_PART_BYTES, max_bytes - overhead)
     pieces = [letter.payload[start : start + room] for start in range(0, len(letter.payload), room)] or [b""]
     if len(pieces) == 1:
         return [(letter.payload, {**headers, MSG_ID: identity})]
     return [
-        (piece, {**headers, MSG_ID: f"{identity}-{number}", PART: f"{number}/{len(pieces)}"})
+        (piece, {**headers, MSG_ID: f"{identity}-{len(pieces)}-{number}", PART: f"{number}/{len(pieces)}"})
         for number, piece in enumerate(pieces, 1)
     ]
 

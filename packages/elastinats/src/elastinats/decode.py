@@ -27,6 +27,8 @@ _LINE_START = b'{"_id":"'
 _OUR_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]+(?:\.[0-9]+)?")
 #: The same with the end of its JSON text and the next member, at the start of a line whose own start is cut off.
 _OUR_ID_ENDS = re.compile(_OUR_ID.pattern + rb'",').match
+#: Servers count nanoseconds in 64 bits, which end in 2262.
+_END_OF_TIME_NS = 1 << 63
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b\x08": "gzip"}
 #: First bytes of them.
 _MAGIC_STARTS = {magic[:1] for magic in _MAGIC}
@@ -131,7 +133,8 @@ def origin(delivery: Delivery) -> Origin:
         stream, *numbers = told.rsplit("-", 3)
         try:
             sequence, stored_at, first = int(numbers[0]), int(numbers[1], 16), int(numbers[2])
-            return Origin(stream, sequence, stored_at, first)
+            if 0 <= stored_at < _END_OF_TIME_NS:
+                return Origin(stream, sequence, stored_at, first)
         except (ValueError, IndexError):
             pass  # somebody else's header of that name
     metadata = delivery.metadata

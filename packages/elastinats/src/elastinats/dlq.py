@@ -8,7 +8,7 @@ Source: JetStream API (`STREAM.MSG.GET`, `STREAM.MSG.DELETE`), NATS ADR-4 for th
 
 import base64
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -47,8 +47,7 @@ class Entry:
     subject: str
     headers: dict[str, str]
     payload: bytes
-    complete: bool = True
-    fields: dict[str, str] = field(default_factory=dict)
+    is_complete: bool = True
 
     @property
     def reason(self) -> str:
@@ -58,7 +57,8 @@ class Entry:
     @property
     def cause(self) -> str:
         """What Elasticsearch or the decoder said."""
-        return self.headers.get(CAUSE, "")
+        told = self.headers.get(CAUSE, "")
+        return told if self.is_complete else f"incomplete: {told}"
 
     def as_row(self) -> dict[str, str | int]:
         """Return what a list shows."""
@@ -73,24 +73,48 @@ class Entry:
         }
 
 
+class Joined:
+    """Puts letters together whose parts lie among those of others, or were begun twice."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Entry, dict[int, bytes]]] = {}
+
+    def add(self, entry: Entry) -> Entry | None:
+        """Take the next message of the stream; return the letter that is whole with it."""
+        number, _, total = entry.headers.get(PART, "").partition("/")
+        if not (number.isdigit() and total.isdigit()):
+            return entry
+        letter = entry.headers.get(MSG_ID, "").rpartition("-")[0]
+        whole, pieces = self._open.setdefault(letter, (replace(entry, sequences=[], is_complete=False), {}))
+        whole.sequences += entry.sequences
+        pieces[int(number)] = entry.payload
+        if len(pieces) < int(total):
+            return None
+        del self._open[letter]
+        return replace(whole, payload=_in_order(pieces), is_complete=True)
+
+    def incomplete(self) -> list[Entry]:
+        """Return the letters that lack a part."""
+        return [replace(whole, payload=_in_order(pieces)) for whole, pieces in self._open.values()]
+
+
 async def entries(
     connection: Connection, *, subject: str = ">", reason: str | None = None, first: int = 1
 ) -> AsyncIterator[Entry]:
-    """Yield dead letters in the order of the stream; `subject` is a pattern of original subjects.
+    """Yield dead letters in the order in which the stream has the whole of each; then those that lack a part.
+
+    `subject` is a pattern of original subjects.
 
     Raises:
         Transient: the server does not answer.
     """
-    partial: Entry | None = None
+    joined = Joined()
     async for stored in _stored(connection, _PREFIX + subject, first):
-        entry = _entry(stored)
-        number, _, total = entry.headers.get(PART, "1/1").partition("/")
-        if partial is not None and number != "1":
-            partial.payload += entry.payload
-            partial.sequences += entry.sequences
-            entry = partial
-        partial = entry if number != total else None
-        if partial is None and reason in (None, entry.reason):
+        entry = joined.add(_entry(stored))
+        if entry is not None and reason in (None, entry.reason):
+            yield entry
+    for entry in joined.incomplete():
+        if reason in (None, entry.reason):
             yield entry
 
 
@@ -101,10 +125,17 @@ async def find(connection: Connection, sequence: int) -> Entry:
         Permanent: there is none.
         Transient: the server does not answer.
     """
-    async for entry in entries(connection, first=sequence):
+    joined, is_there = Joined(), False
+    async for stored in _stored(connection, f"{_PREFIX}>", sequence):
+        is_there = is_there or stored.seq == sequence
+        entry = joined.add(_entry(stored)) if is_there else None
+        if entry is not None and entry.sequences[0] == sequence:
+            return entry
+        if not is_there:
+            break
+    for entry in joined.incomplete():
         if entry.sequences[0] == sequence:
             return entry
-        break
     raise Permanent(f"there is no dead letter {sequence}; `elastinats dlq list` shows which there are")
 
 
@@ -113,8 +144,11 @@ async def replay(connection: Connection, publisher: Publisher, entry: Entry) -> 
 
     Raises:
         TooLarge: the message is above what the server takes now.
+        Permanent: a part of the letter is missing.
         Transient: the server does not answer.
     """
+    if not entry.is_complete:
+        raise Permanent(f"dead letter {entry.sequences[0]} is incomplete: a part of it is missing; it can be dropped")
     headers = {**original_headers(entry.headers), REPLAY: "1", MSG_ID: f"replay-{_STREAM}-{entry.sequences[0]}"}
     await (await publisher.publish(entry.subject, entry.payload, headers))
     await drop(connection, entry)
@@ -147,6 +181,10 @@ async def _stored(connection: Connection, pattern: str, first: int) -> AsyncIter
             return
         yield answer.message
         sequence = answer.message.seq + 1
+
+
+def _in_order(pieces: Mapping[int, bytes]) -> bytes:
+    return b"".join(pieces[number] for number in sorted(pieces))
 
 
 def _entry(stored: _Stored) -> Entry:

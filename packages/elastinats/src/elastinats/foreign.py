@@ -49,7 +49,10 @@ def split(payload: bytes) -> list[bytes]:
     text = payload.strip()
     if text.startswith(b"["):
         elements = load(text)
-        return [dump(element) for element in elements] if isinstance(elements, list) and elements else [payload]
+        try:
+            return [dump(element) for element in elements] if isinstance(elements, list) and elements else [payload]
+        except RecursionError:  # nested deeper than any mapping could be
+            return [payload]
     if b"\n" not in text or isinstance(load(text), dict):
         return [payload]
     lines = [line for line in text.split(b"\n") if line.strip()]

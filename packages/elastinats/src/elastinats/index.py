@@ -22,6 +22,7 @@ from dataplane_common.errors import ConfigError, Permanent, Transient
 from elastinats.answer import FILTER, PLACED_FILTER, Answer, read_beyond, read_items
 from elastinats.classify import explain
 from elastinats.config import ElasticsearchConfig
+from elastinats.lenient import load
 
 #: Beside the bulks in flight, for look-ups and set-up.
 _SPARE_CONNECTIONS = 4
@@ -29,6 +30,8 @@ _SPARE_CONNECTIONS = 4
 _QUESTION_TIMEOUT_S = 30.0
 #: Retention deletes backing indices; what was in them is not there.
 _INDEX_IS_GONE = "index_not_found_exception"
+#: Of an answer that is none, a person wants to see the beginning.
+_SHOWN_BYTES = 200
 _TYPES = ("application/json", "application/vnd.elasticsearch+json")
 _BODY_TYPES = ("application/x-ndjson", "application/vnd.elasticsearch+x-ndjson")
 #: With any handler above it, the client's own log would decode each body for a line that nobody reads.
@@ -52,7 +55,10 @@ class _Answers(elastic_transport.Serializer):
     mimetype = _TYPES[0]
 
     def loads(self, data: bytes) -> Any:
-        return data if data.startswith(b'{"errors":') else orjson.loads(data or b"null")
+        value = data if data.startswith(b'{"errors":') else load(data)
+        if value is None:
+            raise elastic_transport.SerializationError(f"an answer that is no JSON: {data[:_SHOWN_BYTES]!r}")
+        return value
 
     def dumps(self, data: Any) -> bytes:
         return data if isinstance(data, bytes) else orjson.dumps(data)
@@ -123,7 +129,7 @@ class Index:
         """
         docs = [{"_index": index, "_id": identity} for index, identity in wanted]
         answer = await self.ask("POST", "/_mget", {"docs": docs})
-        found = answer["docs"] if isinstance(answer, dict) else []
+        found = (answer or {}).get("docs", ())
         if len(found) != len(docs):
             raise Transient(self._named("an answer that does not fit the question"))
         for doc in found:
@@ -139,6 +145,8 @@ class Index:
             Transient, Permanent: the question failed.
         """
         answer = await self.ask("GET", f"/{quote(target)}/_settings/index.creation_date?flat_settings=true")
+        if answer == {}:
+            raise Transient(self._named("an answer without indices"))
         found = [(name, entry["settings"]) for name, entry in _tables(answer) if "settings" in entry]
         return sorted((BackingIndex(name, int(settings["index.creation_date"])) for name, settings in found), key=_age)
 
@@ -180,7 +188,7 @@ class Index:
             Permanent: the server refuses what was asked.
         """
         status, content = await self._send(method, path, body)
-        if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
+        if status in {HTTPStatus.OK, HTTPStatus.CREATED} and isinstance(content, dict):
             return content
         if is_optional and status == HTTPStatus.FORBIDDEN:
             raise Forbidden(self._named(f"{method} {path}: {content}"))
@@ -213,7 +221,7 @@ class Index:
         try:
             response = await client.perform_request(method, path, headers=headers, body=body)
         except elasticsearch.ApiError as error:
-            return error.meta.status, _text(error)
+            return error.meta.status if _is_its_own(error) else 0, _text(error)
         except elasticsearch.UnsupportedProductError:
             return 0, "what answers there is not Elasticsearch; check the address"
         except elasticsearch.ConnectionTimeout:
@@ -234,6 +242,13 @@ def _tables(answer: Any) -> list[tuple[str, dict[str, Any]]]:
 
 def _age(index: BackingIndex) -> tuple[int, str]:
     return index.created_ms, index.name
+
+
+def _is_its_own(error: elasticsearch.ApiError) -> bool:
+    """Tell whether an answer that blames the question is Elasticsearch's: proxies say 400 and 404, too."""
+    if error.meta.status not in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
+        return True
+    return "x-elastic-product" in error.meta.headers or (isinstance(error.body, dict) and "error" in error.body)
 
 
 def _text(error: elasticsearch.ApiError) -> str:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import orjson
 
 from dataplane_common.bus import Delivery
+from elastinats.lenient import dump
 from elastinats.rules import Rules
 
 _BEFORE_ID = b',"_id":"'
@@ -159,11 +160,11 @@ def ruled(part: Part, rules: Rules) -> Part:
     lines = part.body.split(b"\n")
     for number in range(1, len(lines), 2):
         arrival, content = lines[number][:_INGESTED_LENGTH], lines[number][_INGESTED_LENGTH:]
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             fields = orjson.loads(b"{" + content)
             rules.apply(fields)
             if fields:
-                lines[number] = arrival + orjson.dumps(fields)[1:]
+                lines[number] = arrival + dump(fields)[1:]
     return replace(part, body=b"\n".join(lines))
 
 

@@ -89,6 +89,19 @@ def place(subject: str, target: str) -> Place:
     return Place(*names, target.format(signal=signal, dataset=dataset, namespace=namespace))
 
 
+def index_patterns(config: SinkConfig) -> list[str]:
+    """Return patterns of the data streams and indices that the routes write to."""
+    found = []
+    for route in config.routes:
+        for subject in [] if route.drop else route.subjects:
+            signal, namespace, dataset = [*subject.replace(">", "*").split("."), "*", "*"][:3]
+            if signal not in {*_STREAMS, "*"}:
+                signal, namespace, dataset = Signal.LOGS.value, _DEFAULT_NAMESPACE, _GENERIC
+            signals = _STREAMS if signal == "*" else [signal]
+            found += [route.target.format(signal=each, dataset=dataset, namespace=namespace) for each in signals]
+    return [*dict.fromkeys(found)]
+
+
 def overlap(one: str, other: str) -> bool:
     """Tell whether some subject matches both patterns."""
     left, right = one.split("."), other.split(".")

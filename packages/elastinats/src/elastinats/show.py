@@ -82,7 +82,8 @@ def print_findings(findings: Iterable[Finding]) -> None:
     """Print one line per finding."""
     out = console()
     for finding in findings:
-        mark = Text("ok  ", "green") if finding.is_well else Text("FAIL", "bold red")
+        well = Text("warn", "yellow") if finding.is_warning else Text("ok  ", "green")
+        mark = well if finding.is_well else Text("FAIL", "bold red")
         out.print(Text.assemble(mark, " ", (finding.what, "bold"), f": {finding.text}"))
 
 

@@ -3,13 +3,24 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 Script = Callable[[list[bytes]], tuple[int, Any]]
+_HEADERS = {
+    "X-Elastic-Product": "Elasticsearch",
+    "Content-Type": "application/vnd.elasticsearch+json;compatible-with=8",
+}
+
+
+class Raw(NamedTuple):
+    """An answer as it goes over the wire."""
+
+    body: bytes
+    headers: Mapping[str, str] = _HEADERS
 
 
 @dataclass
@@ -19,6 +30,7 @@ class Scripted:
     `bulks` are functions (bodies' lines) → (status, answer), used up one after the other; then every action is created.
     `tasks` are begins of bulk requests that run, one answer after the other; then none runs. `indices` are a data
     stream's, each a second older than the next one.
+    `told` are (part of a path, status, answer) for questions, used up one after the other by those that they fit.
     `look_ups` are answers to single look-ups, used up likewise; then `documents` are what is there.
     """
 
@@ -29,9 +41,11 @@ class Scripted:
     tasks: list[list[float]] = field(default_factory=list)
     deleted: list[tuple[str, str]] = field(default_factory=list)
     created: dict[str, str] = field(default_factory=dict)
+    told: list[tuple[str, int, Any]] = field(default_factory=list)
     forbidden: tuple[str, ...] = ()
     forbidden_actions: tuple[str, ...] = ()
     bodies: list[bytes] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     keeps: bool = False
     on_look_up: Callable[[dict[str, Any]], None] = lambda _document: None
@@ -41,11 +55,14 @@ class Scripted:
         """Return (status, JSON) for a request."""
         if any(part in path for part in self.forbidden):
             return 403, {"error": {"type": "security_exception", "reason": "no right"}, "status": 403}
+        if self.told and self.told[0][0] in path:
+            return self.told.pop(0)[1:]
         if not path.startswith("/_bulk"):
             return 200, self._told(path, body)
         if body.startswith(b'{"delete"'):
             return self._delete(body)
         self.bodies.append(body)
+        self.paths.append(path)
         self.authorizations.append(authorization)
         lines = body.splitlines()
         if self.bulks:
@@ -115,13 +132,14 @@ def served(script: Scripted) -> Iterator[Scripted]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, answer = script.answer(self.path, body, self.headers.get("Authorization", ""))
-            text = json.dumps(answer, separators=(",", ":")).encode()
+            if not isinstance(answer, Raw):
+                answer = Raw(json.dumps(answer, separators=(",", ":")).encode(), _HEADERS)
             self.send_response(status)
-            self.send_header("X-Elastic-Product", "Elasticsearch")
-            self.send_header("Content-Type", "application/vnd.elasticsearch+json;compatible-with=8")
-            self.send_header("Content-Length", str(len(text)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(text)
+            self.wfile.write(answer.body)
 
         do_GET = do_PUT = do_POST  # noqa: N815 - the names are http.server's
 

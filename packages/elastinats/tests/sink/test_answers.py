@@ -42,6 +42,29 @@ def test_only_what_can_succeed_later_is_sent_again(bench, scripted):
     assert bench.exit_code == 0
 
 
+def test_what_the_failure_store_has_is_done_and_what_it_has_not_is_a_dead_letter(bench, scripted):
+    """It is asked for, and counted by itself; where it failed, or is not enabled, the refusal stands."""
+    kept = {"status": 201, "failure_store": "used"}
+    refused = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
+    failed, not_enabled = ({**refused, "failure_store": word} for word in ("failed", "not_enabled"))
+    scripted.bulks += [
+        lambda _lines: (200, {"errors": False, "items": [{"create": {"status": 201}}, {"create": kept}]}),
+        bench.answers({"status": 201}, kept, failed, not_enabled),
+    ]
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0), bench.line(1))
+            await bench.until_done(2)
+            await bench.publish_frame(*(bench.line(number) for number in range(2, 6)))
+            await bench.until_done(6)
+            counts = bench.sink.counts
+            assert (counts.indexed, counts.failure_store, counts.dead_lettered) == (2, 2, {"rejected": 2})
+
+    bench.run(scenario())
+    assert all("failure_store" in path for path in scripted.paths)
+
+
 @pytest.mark.parametrize("status", [400, 413])
 def test_a_refused_request_is_halved_down_to_the_one_event(bench, scripted, status):
     """The event that a whole request is refused for becomes a dead letter; the others are indexed."""
@@ -85,10 +108,12 @@ def test_a_refusal_that_time_can_mend_is_tried_again(bench, scripted, status):
     assert len(set(scripted.bodies)) == 1
 
 
-def test_too_many_requests_slows_down(make_bench, scripted):
-    """A 429 halves the number of bulks that may be on their way."""
+@pytest.mark.parametrize("of_a_request", [True, False])
+def test_too_many_requests_slows_down(make_bench, scripted, of_a_request):
+    """A 429 for a request, or for single items, halves the number of bulks that may be on their way."""
     bench = make_bench(batch={"in_flight": 4})
-    scripted.bulks.append(bench.fails(429))
+    full = {"status": 429, "error": {"type": "circuit_breaking_exception", "reason": "data too large"}}
+    scripted.bulks.append(bench.fails(429) if of_a_request else bench.answers(full))
 
     async def scenario() -> None:
         async with bench.running():
@@ -159,6 +184,24 @@ def test_a_rotated_key_is_read_again(make_bench, scripted, tmp_path: Path):
 
     bench.run(scenario())
     assert scripted.authorizations == ["ApiKey old", "ApiKey new"]
+
+
+def test_a_key_that_is_refused_to_a_question_is_read_again(make_bench, scripted, tmp_path: Path):
+    """A sink that only looks up at that moment would ask with the old one for ever."""
+    key = tmp_path / "key"
+    key.write_text("old")
+    bench = make_bench(elasticsearch={"api_key_file": key})
+    scripted.indices = [".ds-1", ".ds-2"]
+    scripted.told.append(("/_mget", 401, {"error": {"type": "security_exception", "reason": "no"}, "status": 401}))
+
+    async def scenario() -> None:
+        async with bench.running():
+            key.write_text("new")
+            await bench.publish_frame(bench.line(0), **{"Dp-Replay": "1"})
+            await bench.until_done(1)
+
+    bench.run(scenario())
+    assert scripted.authorizations == ["ApiKey new"]
 
 
 def test_a_look_up_that_is_not_answered_is_not_taken_for_absence(bench, scripted):

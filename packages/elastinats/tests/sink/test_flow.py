@@ -17,7 +17,10 @@ def test_a_slow_elasticsearch_causes_no_redelivery(make_bench, scripted):
 
     async def scenario() -> None:
         async with bench.running():
-            for number in range(20):
+            for number in range(3):
+                await bench.publish_frame(bench.line(number))
+            await bench.until(lambda: bool(scripted.bodies))
+            for number in range(3, 20):
                 await bench.publish_frame(bench.line(number))
             await bench.until_done(20)
             assert bench.sink.counts.messages == 20

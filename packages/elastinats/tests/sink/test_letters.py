@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from dataplane_common.bus import Connection
 from dataplane_common.config import NatsConfig
+from dataplane_common.errors import Permanent
 from elastinats import dlq
+from elastinats.dead_letter import Letter, Reason, cut
 
 
 def test_another_document_under_the_same_id_is_a_dead_letter(bench, scripted):
@@ -103,5 +107,72 @@ def test_dead_letters_that_cannot_be_stored_hold_their_message(bench, scripted, 
             await bench.until_done(1)
             assert len(await bench.letters()) == 1
         await admin.close()
+
+    bench.run(scenario())
+
+
+def parts(bench, text: bytes) -> list[tuple[bytes, dict[str, str]]]:
+    """Return the messages of a letter that is too large for two."""
+    letter = Letter(bench.subject, f"LOGS-{text[0]}", text * 3_000, {}, Reason.TOO_LARGE, "why", f"id-{text[0]}")
+    found = cut(letter, "2026-11-22T10:15:30.123456Z", 1_500)
+    assert len(found) > 2
+    return found
+
+
+async def store(bench, *messages: tuple[bytes, dict[str, str]]) -> None:
+    for message in messages:
+        await (await bench.sink.publisher.publish(f"dlq.{bench.subject}", *message))
+
+
+def test_letters_whose_parts_are_stored_among_each_other_are_told_apart(bench):
+    """Two sinks, or two bulks of one, store at the same time: each letter has its own bytes, and is found."""
+    one, two = parts(bench, b"1"), parts(bench, b"2")
+
+    async def scenario() -> None:
+        async with bench.running():
+            small = (b"small", {"Dp-Reason": "rejected"})
+            await store(
+                bench, one[0], small, *[message for pair in zip(two, one[1:], strict=False) for message in pair]
+            )
+            await store(bench, two[-1])
+            letters = await bench.letters()
+            assert sorted(letter.payload for letter in letters) == [b"1" * 3_000, b"2" * 3_000, b"small"]
+            for letter in letters:
+                found = await dlq.find(bench.sink.connection, letter.sequences[0])
+                assert found == letter
+                await dlq.drop(bench.sink.connection, found)
+            assert await bench.letters() == []
+
+    bench.run(scenario())
+
+
+def test_a_letter_that_was_begun_twice_is_one(bench):
+    """Killed while it stores a letter, a sink begins again, later than the server knows repeats; all parts are its."""
+    stored = [*parts(bench, b"1")[:2], *parts(bench, b"1")]
+    joined = dlq.Joined()
+    found = [
+        joined.add(dlq.Entry([number], bench.subject, headers, payload))
+        for number, (payload, headers) in enumerate(stored, 1)
+    ]
+    (letter,) = filter(None, found)
+    assert letter.payload == b"1" * 3_000
+    assert letter.sequences == list(range(1, len(stored) + 1))
+    assert joined.incomplete() == []
+
+
+def test_a_letter_that_lacks_a_part_is_shown_and_not_replayed(bench):
+    """Half of it may be there for ever, or a moment; it can be dropped."""
+
+    async def scenario() -> None:
+        async with bench.running():
+            await store(bench, *parts(bench, b"3")[1:])
+            (letter,) = await bench.letters()
+            assert letter.as_row()["cause"] == "incomplete: why"
+            with pytest.raises(Permanent, match="incomplete"):
+                await dlq.replay(bench.sink.connection, bench.sink.publisher, letter)
+            await dlq.drop(bench.sink.connection, await dlq.find(bench.sink.connection, letter.sequences[0]))
+            assert await bench.letters() == []
+            with pytest.raises(Permanent, match="there is no dead letter"):
+                await dlq.find(bench.sink.connection, letter.sequences[0])
 
     bench.run(scenario())

@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from dataplane_common.bus.session import confirm, let_go, options, send_all, text
+from dataplane_common.bus.tolerant import TolerantClient
 from dataplane_common.config import NatsConfig, mask_url
 from dataplane_common.errors import ConfigError, TooLarge, Transient
 from dataplane_common.frame import HEADROOM_BYTES
@@ -215,7 +216,7 @@ class Connection:
     async def _supervise(self) -> None:
         attempt = 0
         while True:
-            client = Client()
+            client = TolerantClient()
             self._ended.clear()
             try:
                 await self._open(client)
