@@ -4,9 +4,10 @@
 `PullConsumer` reads a JetStream consumer; `streams` holds the streams as data.
 """
 
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
 from dataplane_common.bus.consumer import ConsumerConfig, Delivery, PullConsumer
 from dataplane_common.bus.delivery import ack_all
+from dataplane_common.bus.direct import Message
 from dataplane_common.bus.publisher import PubAck, Publisher
 from dataplane_common.bus.streams import ensure_streams, load_streams, stream_for
 

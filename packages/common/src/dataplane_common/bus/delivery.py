@@ -5,11 +5,11 @@ Source: NATS ADR-15 (v1 ack subject, 9 tokens) and the v2 form with domain and a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
+from dataplane_common.bus.direct import Message
 from dataplane_common.errors import Permanent
 
 _V1_TOKENS = 9
@@ -17,7 +17,7 @@ _V2_TOKENS = 11
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class Metadata(NamedTuple):
+class Metadata(msgspec.Struct, frozen=True, gc=False):
     """What the ack subject says: where the message is stored and how often it was delivered."""
 
     stream: str
@@ -108,7 +108,11 @@ async def ack_all(deliveries: Sequence[Delivery]) -> None:
         Transient: the bus is away; nothing was said.
     """
     if deliveries:
-        awaited = [(each._reply, b"+ACK") for each in deliveries if each._is_awaited()]  # noqa: SLF001 - our own
+        awaited = [
+            (each._reply, b"+ACK")  # noqa: SLF001 - our own
+            for each in deliveries
+            if not each.settled and (each._reader is None or each._reader.is_current)  # noqa: SLF001
+        ]
         await deliveries[0]._connection.publish_all(awaited)  # noqa: SLF001
     for delivery in deliveries:
         delivery.settled = True

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
+from dataplane_common.bus.direct import Message
 from dataplane_common.errors import Permanent, TooLarge, Transient
 from dataplane_common.frame import size_on_wire
 from dataplane_common.lifecycle import cancel
