@@ -70,7 +70,7 @@ def decode(
             the limit (`TooLarge`).
     """
     headers = claim.delivery.headers
-    if not headers and not rules and (single := _single(claim, place, ingested, style)) is not None:
+    if not headers and rules is NO_RULES and (single := _single(claim, place, ingested, style)) is not None:
         return [single]
     payload = unpack(claim.delivery, limits.decoded_bytes)
     resent = style.is_exact and (REPLAY in headers or claim.delivery.may_be_repeated)

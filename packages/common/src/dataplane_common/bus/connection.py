@@ -7,7 +7,7 @@ behind the caller's back and no error of the old session survives (docs/adr/0001
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -146,8 +146,8 @@ class Connection:
         except (nats.errors.Error, OSError, AssertionError) as error:
             raise Transient(f"cannot publish to {subject}: {text(error)}") from error
 
-    async def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Hand many small messages without headers to the socket at once.
+    async def publish_all(self, subjects: Sequence[str], payload: bytes) -> None:
+        """Hand the same small text, without headers, for many subjects to the socket at once.
 
         Raises:
             Transient: there is no session, and none of them was sent.
@@ -155,7 +155,7 @@ class Connection:
         client = self._client
         if client is None or not client.is_connected:
             raise Transient(f"not connected to NATS at {self._shown_servers()}: {self._last_error}")
-        await send_all(client, messages)
+        await send_all(client, subjects, payload)
 
     async def request(self, subject: str, payload: bytes = b"", *, timeout_s: float = 5.0) -> bytes:
         """Send a request and return its reply's payload.

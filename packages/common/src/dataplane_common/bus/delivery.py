@@ -21,11 +21,9 @@ class Metadata(msgspec.Struct, frozen=True, gc=False):
     """What the ack subject says: where the message is stored and how often it was delivered."""
 
     stream: str
-    consumer: str
     deliveries: int
     stream_sequence: int
     stored_at_ns: int
-    pending: int
 
 
 class Reader:
@@ -108,12 +106,8 @@ async def ack_all(deliveries: Sequence[Delivery]) -> None:
         Transient: the bus is away; nothing was said.
     """
     if deliveries:
-        awaited = [
-            (each._reply, b"+ACK")  # noqa: SLF001 - our own
-            for each in deliveries
-            if not each.settled and (each._reader is None or each._reader.is_current)  # noqa: SLF001
-        ]
-        await deliveries[0]._connection.publish_all(awaited)  # noqa: SLF001
+        awaited = [each._reply for each in deliveries if each._is_awaited()]  # noqa: SLF001 - our own
+        await deliveries[0]._connection.publish_all(awaited, b"+ACK")  # noqa: SLF001
     for delivery in deliveries:
         delivery.settled = True
 
@@ -126,10 +120,7 @@ def parse_ack_subject(reply: str) -> Metadata:
     """
     tokens = reply.split(".")
     if len(tokens) >= _V2_TOKENS:
-        tokens = tokens[4:]
-    elif len(tokens) == _V1_TOKENS:
-        tokens = tokens[2:]
-    else:
-        raise Permanent(f"{reply!r} is no acknowledgement subject")
-    stream, consumer, deliveries, sequence, _, stored_at, pending = tokens[:7]
-    return Metadata(stream, consumer, int(deliveries), int(sequence), int(stored_at), int(pending))
+        return Metadata(tokens[4], int(tokens[6]), int(tokens[7]), int(tokens[9]))
+    if len(tokens) == _V1_TOKENS:
+        return Metadata(tokens[2], int(tokens[4]), int(tokens[5]), int(tokens[7]))
+    raise Permanent(f"{reply!r} is no acknowledgement subject")
