@@ -1,7 +1,7 @@
 """What the sink's tests share: deliveries without a bus, a recorder of their answers, real NATS servers."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,13 +30,13 @@ class Recorder:
 
     async def publish(self, _subject: str, payload: bytes) -> None:
         """Take an answer."""
-        await self.publish_all([(_subject, payload)])
+        await self.publish_all([_subject], payload)
 
-    async def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
+    async def publish_all(self, subjects: Sequence[str], payload: bytes) -> None:
         """Take several answers."""
         if self.away:
             raise Transient("away")
-        self.answers += [payload for _, payload in messages]
+        self.answers += [payload] * len(subjects)
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ class Bulks:
 def _with_doubts(parts: Sequence[Part]) -> list[Part]:
     """Return the parts, those marked as re-sent whose message another sink may have been given by now."""
     now_s = time.monotonic()
-    return [part if part.resent or part.claim.is_held(now_s) else as_resent(part) for part in parts]
+    return [part if part.resent or now_s < part.claim.held_until_s else as_resent(part) for part in parts]
 
 
 def _reason(status: int) -> Reason:

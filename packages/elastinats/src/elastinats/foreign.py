@@ -6,14 +6,16 @@ what is no JSON object becomes `message`.
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from dataplane_common.event import ECS_VERSION, METADATA_NAMES, merge, parse_timestamp, timestamp
 from elastinats.lenient import dump, load, load_completely
+from elastinats.mould import Moulds
 from elastinats.routes import Place
-from elastinats.usual import USUAL, fill_in_place, is_usual
+from elastinats.usual import USUAL, fill_in_place, has_plain_names, is_usual
 
 #: Below this a number is a time in seconds, above it one in milliseconds (both meet in the year 5138 and in 1973).
 _MILLISECONDS_FROM = 100_000_000_000
@@ -29,9 +31,10 @@ _ODD_NAME = re.compile(rb'"(?:\s*|\.[^"]*|[^"]*\.\s*\.[^"]*|[^"]*\.)"\s*:')
 #: A quote that is no quote: with it, counting quotes does not find a repeated key.
 _DISGUISED_QUOTE = b"\\u0022"
 _NS = 1_000_000_000
+_moulds = Moulds()
 
 
-class Context(NamedTuple):
+class Context(Struct, frozen=True, gc=False):
     """Where a message came from: its subject, that subject's place, and when it was stored (ns since the epoch)."""
 
     subject: str
@@ -63,6 +66,8 @@ def split(payload: bytes) -> list[bytes]:
 
 def document(piece: bytes, context: Context) -> bytes:
     """Return one event's JSON object with the envelope filled in."""
+    if (filled := _moulds.fill(piece, context.place)) is not None:
+        return filled
     fields = load(piece)
     if not isinstance(fields, dict):
         return dump(_from_text(piece, context))
@@ -75,15 +80,19 @@ def document(piece: bytes, context: Context) -> bytes:
 def _with_envelope(fields: dict[str, Any], piece: bytes, context: Context) -> bytes:
     """Fill in the envelope, the quickest way that this document allows."""
     plain = orjson.dumps(fields)
-    if plain.count(b'"') != piece.count(b'"') or _DISGUISED_QUOTE in piece:
+    if plain != piece and (plain.count(b'"') != piece.count(b'"') or _DISGUISED_QUOTE in piece):
         complete = load_completely(piece)  # a key may stand there twice, and a value would be lost
         return dump(_from_object(complete if isinstance(complete, dict) else fields, context))
-    if _has_odd_name(plain):
+    are_plain = has_plain_names(fields)
+    if not are_plain and _has_odd_name(plain):
         return dump(_from_object(fields, context))
-    if fields.keys().isdisjoint(_SPECIAL) and "." not in "".join(fields):
-        return dump(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
-    if is_usual(fields, _UNUSUAL):
-        return orjson.dumps(fill_in_place(fields, context.place))
+    if are_plain or "." not in "".join(fields):
+        if fields.keys().isdisjoint(_SPECIAL):
+            return dump(_envelope({}, context))[:-1] + (b"," if fields else b"") + plain[1:]
+        if is_usual(fields, _UNUSUAL):
+            if are_plain:
+                _moulds.miss(fields, piece, context.place.dataset)
+            return orjson.dumps(fill_in_place(fields, context.place))
     return dump(_from_object(fields, context))
 
 

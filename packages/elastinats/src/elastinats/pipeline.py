@@ -66,7 +66,15 @@ class Lane:
             if stop.is_set():
                 self._held += claims[number:]
                 return
-            for part in await self._decode(claim, moment):
+            if self.plan.drop:
+                await self._drop(claim)
+                continue
+            try:
+                parts = self._decode(claim, moment)
+            except Permanent as error:
+                await self._bury(claim, error, moment)
+                continue
+            for part in parts:
                 if not self.batch.fits(part):
                     await self._send()
                 self.batch.add(part, time.monotonic())
@@ -109,24 +117,21 @@ class Lane:
     def _claimed(self, deliveries: Iterable[Delivery]) -> list[Claim]:
         return [self.settler.claim(delivery) for delivery in deliveries]
 
-    async def _decode(self, claim: Claim, moment: str) -> list[Part]:
-        """Return a claim's parts; a message that nobody can read becomes a dead letter."""
+    def _decode(self, claim: Claim, moment: str) -> list[Part]:
+        """Return a claim's parts.
+
+        Raises:
+            Permanent: nobody can read it.
+        """
         plan = self.plan
-        if plan.drop:
-            return await self._drop(claim)
-        try:
-            parts = decode(claim, self._place(claim.delivery.subject), moment, self.limits, plan.style, plan.rules)
-        except Permanent as error:
-            await self._bury(claim, error, moment)
-            return []
+        parts = decode(claim, self._place(claim.delivery.subject), moment, self.limits, plan.style, plan.rules)
         self.settler.decoded(claim, parts[0].count if len(parts) == 1 else sum(part.count for part in parts))
         return parts
 
-    async def _drop(self, claim: Claim) -> list[Part]:
+    async def _drop(self, claim: Claim) -> None:
         count = _told(claim.delivery)
         self.settler.decoded(claim, count)
         await self.settler.dropped(claim, count)
-        return []
 
     async def _bury(self, claim: Claim, error: Permanent, moment: str) -> None:
         delivery = claim.delivery

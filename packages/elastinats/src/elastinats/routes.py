@@ -114,7 +114,7 @@ def overlap(one: str, other: str) -> bool:
 
 
 def _plan(route: RouteConfig) -> Plan:
-    rules = rules_of(route.rename, route.remove, route.add)
+    rules = rules_of(route.rename, route.remove, route.add) or NO_RULES
     if forbidden := sorted(touched(rules) & ENVELOPE):
         raise ConfigError(f'routes: "{route.name}": no rule may change {", ".join(forbidden)}: it makes the event')
     if any(not part for name in touched(rules) for part in name.split(".")):

@@ -200,11 +200,11 @@ def test_a_lost_acknowledgement_doubles_nothing(make_bench, scripted):
         async with bench.running():
             publish_all, lost = bench.sink.connection.publish_all, []
 
-            async def lossy(messages) -> None:
-                kept = list(messages)
+            async def lossy(subjects, payload) -> None:
+                kept = list(subjects)
                 if kept and not lost:
                     lost.append(kept.pop())
-                await publish_all(kept)
+                await publish_all(kept, payload)
 
             bench.sink.connection.publish_all = lossy
             conflict = {"type": "version_conflict_engine_exception", "index": ".ds-1"}

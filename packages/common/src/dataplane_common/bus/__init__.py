@@ -5,9 +5,10 @@
 """
 
 from dataplane_common.bus.answer import PubAck
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
 from dataplane_common.bus.consumer import ConsumerConfig, Delivery, PullConsumer
 from dataplane_common.bus.delivery import ack_all
+from dataplane_common.bus.direct import Message
 from dataplane_common.bus.publisher import Publisher
 from dataplane_common.bus.streams import ensure_streams, load_streams, stream_for
 

@@ -7,18 +7,17 @@ behind the caller's back and no error of the old session survives (docs/adr/0001
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
+from dataplane_common.bus.direct import DirectClient, Handler, is_known
 from dataplane_common.bus.session import confirm, let_go, options, send_all, text
+from dataplane_common.bus.subscription import Standing
 from dataplane_common.bus.tolerant import TolerantClient
 from dataplane_common.config import NatsConfig, mask_url
 from dataplane_common.errors import ConfigError, TooLarge, Transient
@@ -36,24 +35,9 @@ _BACKOFF = Backoff(initial_s=0.2, max_s=5.0)
 #: What the server says to a client whose credentials it does not accept.
 _REFUSED = "authorization"
 
-Message = Msg
-Handler = Callable[[Msg], None]
-
 
 def _say_nothing(_text: str) -> None:
     """Stand in for a report that nobody asked for."""
-
-
-@dataclass(slots=True, eq=False)
-class _Subscription:
-    subject: str
-    handler: Handler
-    queue: str
-    max_pending: int
-    now: Subscription | None = None
-
-    async def deliver(self, message: Msg) -> None:
-        self.handler(message)
 
 
 class Connection:
@@ -70,7 +54,7 @@ class Connection:
         self._client: Client | None = None
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
-        self._subscriptions: list[_Subscription] = []
+        self._subscriptions: list[Standing] = []
         self._on_ready: list[Callable[[], None]] = []
         self._discovered: list[str] = []
         self._task: asyncio.Task[None] | None = None
@@ -98,6 +82,8 @@ class Connection:
 
     def start(self) -> None:
         """Begin to connect in the background; call once, within the event loop."""
+        if not is_known():
+            self._report("the installed nats-py is not one that is known: messages are taken the slower way")
         self._task = asyncio.create_task(self._supervise())
 
     def on_ready(self, callback: Callable[[], None]) -> None:
@@ -127,20 +113,18 @@ class Connection:
         """Subscribe now and in each later session; `handler` is called in the event loop and must not block.
 
         With `max_pending` messages waiting, further ones are dropped and reported; 0 means no limit, for inboxes whose
-        senders are bounded by what was asked for.
+        senders are bounded by what was asked for: their messages are handed over as they are read.
         """
-        subscription = _Subscription(subject, handler, queue, max_pending)
+        subscription = Standing(subject, handler, queue, max_pending)
         self._subscriptions.append(subscription)
         if self._client is not None and self._ready.is_set():
-            await self._subscribe_now(self._client, subscription)
+            await subscription.begin(self._client)
 
     async def unsubscribe(self, subject: str) -> None:
         """End the subscriptions to a subject, so that the server knows that nobody is there; never raises."""
         for subscription in [each for each in self._subscriptions if each.subject == subject]:
             self._subscriptions.remove(subscription)
-            if subscription.now is not None:
-                with suppress(nats.errors.Error, OSError):
-                    await subscription.now.unsubscribe()
+            await subscription.end()
 
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
@@ -163,8 +147,8 @@ class Connection:
         except (nats.errors.Error, OSError, AssertionError) as error:
             raise Transient(f"cannot publish to {subject}: {text(error)}") from error
 
-    async def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Hand many small messages without headers to the socket at once.
+    async def publish_all(self, subjects: Sequence[str], payload: bytes) -> None:
+        """Hand the same small text, without headers, for many subjects to the socket at once.
 
         Raises:
             Transient: there is no session, and none of them was sent.
@@ -172,7 +156,7 @@ class Connection:
         client = self._client
         if client is None or not client.is_connected:
             raise Transient(f"not connected to NATS at {self._shown_servers()}: {self._last_error}")
-        await send_all(client, messages)
+        await send_all(client, subjects, payload)
 
     async def request(self, subject: str, payload: bytes = b"", *, timeout_s: float = 5.0) -> bytes:
         """Send a request and return its reply's payload.
@@ -216,7 +200,7 @@ class Connection:
     async def _supervise(self) -> None:
         attempt = 0
         while True:
-            client = TolerantClient()
+            client = DirectClient() if is_known() else TolerantClient()
             self._ended.clear()
             try:
                 await self._open(client)
@@ -242,7 +226,7 @@ class Connection:
         async with asyncio.timeout(deadline_s):
             await client.connect(**self._options())
         for subscription in self._subscriptions:
-            await self._subscribe_now(client, subscription)
+            await subscription.begin(client)
         await client.flush(timeout=deadline_s)  # type: ignore[arg-type]  # a float works
         self._discovered = [server.geturl() for server in client.discovered_servers]
         self._client = client
@@ -257,15 +241,6 @@ class Connection:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _WATCH_INTERVAL_S)
         self._note(f"session with {self._shown_servers()} ended: {text(client.last_error or 'connection closed')}")
-
-    async def _subscribe_now(self, client: Client, subscription: _Subscription) -> None:
-        subscription.now = await client.subscribe(
-            subscription.subject,
-            queue=subscription.queue,
-            cb=subscription.deliver,
-            pending_msgs_limit=subscription.max_pending,
-            pending_bytes_limit=0,
-        )
 
     def _options(self) -> dict[str, Any]:
         return {

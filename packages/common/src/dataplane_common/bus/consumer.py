@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
 from dataplane_common.bus.delivery import Delivery, Reader
+from dataplane_common.bus.direct import Message
 from dataplane_common.errors import Transient
 from dataplane_common.lifecycle import cancel
 
@@ -144,8 +145,9 @@ class PullConsumer:
         self._heard_at = time.monotonic()
         if message.reply.startswith("$JS.ACK."):
             self._expected -= 1
+            if not self._buffer:
+                self._arrived.set()
             self._buffer.append(Delivery(message, self.connection, self._reader, self._heard_at))
-            self._arrived.set()
         else:
             self._on_status(message.headers or {})
 

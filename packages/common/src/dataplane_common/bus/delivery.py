@@ -5,11 +5,11 @@ Source: NATS ADR-15 (v1 ack subject, 9 tokens) and the v2 form with domain and a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
+from dataplane_common.bus.direct import Message
 from dataplane_common.errors import Permanent
 
 _V1_TOKENS = 9
@@ -17,15 +17,13 @@ _V2_TOKENS = 11
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class Metadata(NamedTuple):
+class Metadata(msgspec.Struct, frozen=True, gc=False):
     """What the ack subject says: where the message is stored and how often it was delivered."""
 
     stream: str
-    consumer: str
     deliveries: int
     stream_sequence: int
     stored_at_ns: int
-    pending: int
 
 
 class Reader:
@@ -108,8 +106,8 @@ async def ack_all(deliveries: Sequence[Delivery]) -> None:
         Transient: the bus is away; nothing was said.
     """
     if deliveries:
-        awaited = [(each._reply, b"+ACK") for each in deliveries if each._is_awaited()]  # noqa: SLF001 - our own
-        await deliveries[0]._connection.publish_all(awaited)  # noqa: SLF001
+        awaited = [each._reply for each in deliveries if each._is_awaited()]  # noqa: SLF001 - our own
+        await deliveries[0]._connection.publish_all(awaited, b"+ACK")  # noqa: SLF001
     for delivery in deliveries:
         delivery.settled = True
 
@@ -122,10 +120,7 @@ def parse_ack_subject(reply: str) -> Metadata:
     """
     tokens = reply.split(".")
     if len(tokens) >= _V2_TOKENS:
-        tokens = tokens[4:]
-    elif len(tokens) == _V1_TOKENS:
-        tokens = tokens[2:]
-    else:
-        raise Permanent(f"{reply!r} is no acknowledgement subject")
-    stream, consumer, deliveries, sequence, _, stored_at, pending = tokens[:7]
-    return Metadata(stream, consumer, int(deliveries), int(sequence), int(stored_at), int(pending))
+        return Metadata(tokens[4], int(tokens[6]), int(tokens[7]), int(tokens[9]))
+    if len(tokens) == _V1_TOKENS:
+        return Metadata(tokens[2], int(tokens[4]), int(tokens[5]), int(tokens[7]))
+    raise Permanent(f"{reply!r} is no acknowledgement subject")

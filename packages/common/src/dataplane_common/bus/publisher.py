@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dataplane_common.bus.answer import PubAck, read_answer
-from dataplane_common.bus.connection import Connection, Message
+from dataplane_common.bus.connection import Connection
+from dataplane_common.bus.direct import Message
 from dataplane_common.bus.limits import StreamLimits
 from dataplane_common.errors import Permanent, TooLarge, Transient
 from dataplane_common.frame import MSG_ID, REPLAY, size_on_wire

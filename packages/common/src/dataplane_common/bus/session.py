@@ -7,7 +7,7 @@ Invariant: secrets are read anew for each session.
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -55,11 +55,12 @@ async def confirm(client: Client, timeout_s: float) -> None:
         await client.flush(timeout=timeout_s)  # type: ignore[arg-type]  # a float works
 
 
-async def send_all(client: Client, messages: Iterable[tuple[str, bytes]]) -> None:
-    """Publish messages without headers in one piece: many times cheaper than one by one."""
-    commands = [b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data) for subject, data in messages]
-    if commands:
-        await client._send_command(b"".join(commands))  # noqa: SLF001 - there is no public way for many
+async def send_all(client: Client, subjects: Sequence[str], payload: bytes) -> None:
+    """Publish one text on many subjects in one piece: many times cheaper than one by one."""
+    if subjects:
+        end = f" {len(payload)}\r\n{payload.decode()}\r\n"
+        commands = "PUB " + f"{end}PUB ".join(subjects) + end
+        await client._send_command(commands.encode())  # noqa: SLF001 - there is no public way for many
         await client._flush_pending()  # noqa: SLF001
 
 

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 class TolerantClient(Client):
     """The library's client, whose reading of a session ends where a header block is shorter than its first line."""
 
-    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         try:
             return await super()._process_headers(headers)
         except (IndexError, ValueError):
