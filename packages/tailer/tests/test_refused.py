@@ -52,6 +52,7 @@ def guarded_lab(lab, tmp_path):
 
 async def all_acknowledged(lab, tailer) -> TailedFile:
     """Wait until the whole file is settled."""
+    await lab.until(lambda: bool(tailer.tracker.files))
     await lab.until(lambda: lab.one(tailer).positions.resolved.offset == lab.log.stat().st_size)
     return lab.one(tailer)
 
@@ -91,6 +92,32 @@ def test_lines_that_the_stream_refuses(guarded_lab, run, user):
         events = await lab.everything()
         check(events, [*lines, "last"])
         assert account.accepted == account.acknowledged == len(events)
+
+    run(work())
+
+
+def test_what_is_stored_is_not_cut(lab, own_nats, run):
+    """Stored, its acknowledgement lost, and the server comes back taking less: the line is known to be there."""
+    lab.url = own_nats.url
+    lines = ["first", os.urandom(10_000).hex(), *(os.urandom(500).hex() for _ in range(20))]
+
+    async def work():
+        config = lab.config(delivery={"compression": "none", "ack_timeout_s": 1})
+        lab.append(f"{lines[0]}\n")
+        async with lab.tailer(config) as tailer:
+            await all_acknowledged(lab, tailer)
+            acknowledgements = f"{tailer.connection.inbox}.pub.*"
+            await tailer.connection.unsubscribe(acknowledgements)
+            for line in lines[1:]:
+                lab.append(f"{line}\n")
+            await lab.messages(len(lines))
+            own_nats.kill()
+            await tailer.connection.subscribe(acknowledgements, tailer.publisher._on_answer)
+            own_nats.max_payload_bytes = 16 * 1024
+            own_nats.start()
+            await all_acknowledged(lab, tailer)
+        events = await lab.everything()
+        assert [event["message"] for event in events] == lines
 
     run(work())
 

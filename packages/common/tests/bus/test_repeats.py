@@ -148,3 +148,22 @@ def test_what_nobody_can_tell_any_more_says_so(nats, run):
             await until(lambda: publisher.max_message_bytes(SUBJECT) == 500 - 64)
 
     run(work())
+
+
+def test_what_is_asked_in_vain_is_refused(nats, run):
+    """A stream that does not answer whether a message is there holds it up for some questions only."""
+
+    async def work():
+        async with publishing(nats) as publisher:
+            connection = publisher.connection
+            await connection.unsubscribe(f"{connection.inbox}.pub.*")
+            settled = await publisher.publish(SUBJECT, b"x" * 100_000, {"Nats-Msg-Id": "1"})
+            assert len(await stored(connection, 1)) == 1
+            await asyncio.to_thread(nats.kill)
+            nats.max_payload_bytes = 64 * 1024
+            await asyncio.to_thread(nats.start)
+            with pytest.raises(TooLarge) as refused:
+                await asyncio.wait_for(settled, 30)
+            assert refused.value.may_be_stored
+
+    run(work())

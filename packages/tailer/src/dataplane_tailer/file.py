@@ -37,10 +37,11 @@ _MARKS = 32
 
 
 class Refused(NamedTuple):
-    """An event that no message holds: its first byte, and what was to be sent."""
+    """An event that no message holds: its first byte, what was to be sent, and its size as it was to be sent."""
 
     first: int
     sent: Sent
+    event_bytes: int
 
     @property
     def size(self) -> int:

@@ -37,6 +37,8 @@ _LEAST_SPLIT_BYTES = 256
 #: A frame that is refused is aimed at half its size; below this each event gets one of its own.
 _LEAST_FRAME_BYTES = 1024
 _ONE_EACH = 1
+#: Pieces are aimed below what fits: the bytes of an event do not all grow alike.
+_FILL = 0.8
 #: The wait before an event is tried again that no message holds and that cannot be cut.
 _REFUSED_WAIT_S = 5.0
 
@@ -86,7 +88,8 @@ class Shipper:
         record = file.record
         if record.line_limit and (file.positions.waiting or file.offset < file.replay_until):
             return record.line_limit
-        fits = (self._most_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
+        fits = (self.publisher.connection.max_message_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
+        fits = min(fits, self._most_bytes // 2)  # of a stream's limit; few lines double, and those are refused and cut
         limit = max(_LEAST_SPLIT_BYTES, min(self.delivery.max_line_bytes, fits))
         if limit != record.line_limit:
             record.line_limit = limit
@@ -174,7 +177,7 @@ class Shipper:
         if file.positions is not positions:
             return  # a frame from before a rewind
         if isinstance(error, Permanent) and not file.is_retired:
-            self._send_again(file, Refused(group.first, sent), group.count, error)
+            self._send_again(file, Refused(group.first, sent, len(group.payload)), group.count, error)
             return
         if error is not None:  # and the file is gone, so that it cannot be cut again
             file.abandon("refused_unread", sent.upto.offset - group.first)
@@ -232,7 +235,8 @@ class Shipper:
             return
         known = next((known for known in self.state.boundaries(record.source) if known.start == refused.first), None)
         taken = record.resumes.get(resumes, last.sequence)
-        limit = max(_LEAST_SPLIT_BYTES, min(len(data) // 2, (self._most_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH))
+        share = min(0.5, (self._most_bytes - _HEADERS_BYTES) / refused.event_bytes * _FILL)
+        limit = max(_LEAST_SPLIT_BYTES, int(len(data) * share))
         pieces = split_event(data, refused.first, limit, taken, known=known, newline=file.newline)
         if not pieces:
             self._rest(file)
