@@ -17,10 +17,10 @@ from dataplane_common.event import timestamp
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.taxonomy import Signal, subject_for
 from dataplane_tailer.config import DeliveryConfig
-from dataplane_tailer.file import LEASE_BYTES, Refused, TailedFile
+from dataplane_tailer.file import LEASE_BYTES, Shipment, TailedFile
 from dataplane_tailer.frame import Group, group_events
 from dataplane_tailer.plain import PlainRenderer
-from dataplane_tailer.positions import Position, Positions, Sent
+from dataplane_tailer.positions import Position, Positions
 from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
 from dataplane_tailer.split import split_event
@@ -151,7 +151,8 @@ class Shipper:
             count=group.count,
             replay=group.first < file.replay_until,
         )
-        settled.add_done_callback(partial(self._on_settled, file, positions, sent, group))
+        shipment = Shipment(group.first, sent, group.count, len(group.payload))
+        settled.add_done_callback(partial(self._on_settled, file, positions, shipment))
         await self.publisher.publish(frame.subject, frame.payload, frame.headers, settled)
         if settled.done():  # refused already: let that be heard before anything behind it is sent
             await asyncio.sleep(0)
@@ -167,8 +168,7 @@ class Shipper:
         self,
         file: TailedFile,
         positions: Positions,
-        sent: Sent,
-        group: Group,
+        shipment: Shipment,
         settled: "asyncio.Future[PubAck]",
     ) -> None:
         if settled.cancelled():
@@ -177,20 +177,20 @@ class Shipper:
         if file.positions is not positions:
             return  # a frame from before a rewind
         if isinstance(error, Permanent) and not file.is_retired:
-            self._send_again(file, Refused(group.first, sent, len(group.payload)), group.count, error)
+            self._send_again(file, shipment, error)
             return
         if error is not None:  # and the file is gone, so that it cannot be cut again
-            file.abandon("refused_unread", sent.upto.offset - group.first)
-        positions.resolve(sent)
+            file.abandon("refused_unread", shipment.size)
+        positions.resolve(shipment.sent)
         self.on_acknowledged(file)
         if file.record.resumes:
             self.read_again(file, 0.0)
 
-    def _send_again(self, file: TailedFile, refused: Refused, count: int, error: Permanent) -> None:
+    def _send_again(self, file: TailedFile, shipment: Shipment, error: Permanent) -> None:
         """A frame was refused: read it again; if it was too large, cut it smaller, and only what was in it."""
         self.report(str(error), file)
-        if isinstance(error, TooLarge) and count == 1:
-            file.refused = file.refused or refused
+        if isinstance(error, TooLarge) and shipment.events == 1:
+            file.refused = file.refused or shipment
             self._split(file)
             self.read_again(file, 0.0)
         elif isinstance(error, TooLarge) and file.frame_limit == _ONE_EACH:
@@ -219,7 +219,8 @@ class Shipper:
         if (rest_s := file.rests_until - time.monotonic()) > 0:
             self.read_again(file, rest_s)
             return True
-        file.rests_until = 0.0
+        if file.rests_until:
+            file.rests_until, file.frame_limit = 0.0, None
         return file.positions.waiting > 0 and file.offset <= max(file.record.resumes, default=-1)
 
     def _split(self, file: TailedFile, *, is_all_sent: bool = False) -> None:
