@@ -99,7 +99,7 @@ def _run(lab, tmp_path: Path, point: tuple[str, str, int]) -> int:
         text=True,
     )
     try:
-        process.communicate(timeout=4 if place.endswith("close") else 90)  # all is done long before
+        process.communicate(timeout=4 if place.endswith("close") else 20)  # all is done long before
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # the points on the way out
         process.communicate(timeout=20)
