@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dataplane_common.bus import Connection, stream_for
 from dataplane_common.config import NatsConfig
+from dataplane_common.errors import Fatal
 from dataplane_common.local.nats_server import NatsServer
 from dataplane_tailer.file import TailedFile
 from dataplane_tailer.once import ship_once
@@ -172,14 +173,21 @@ def test_a_multi_line_event_that_the_stream_refuses(guarded_lab, run):
     run(work())
 
 
-def test_an_event_that_cannot_be_sent_holds_up_its_own_file_only(lab, tmp_path, run):
+@pytest.fixture
+def tiny(lab, tmp_path):
+    """A server that takes less than the smallest piece of a line, and has the streams."""
+    server = NatsServer(tmp_path / "tiny", max_payload_bytes=4096 + 650)
+    server.start()
+    lab.url = server.url
+    asyncio.run(lab.make_streams())
+    yield server
+    server.clear()
+
+
+def test_an_event_that_cannot_be_sent_holds_up_its_own_file_only(lab, tiny, run):
     """It cannot be cut smaller, and is tried now and then; the file says why, others go on; later it is sent."""
-    tiny = NatsServer(tmp_path / "tiny", max_payload_bytes=4096 + 650)
-    tiny.start()
-    lab.url = tiny.url
 
     async def work():
-        await lab.make_streams()
         lab.append("short\n" + "x" * 2000 + "\nbehind\n")
         async with lab.tailer(lab.config(delivery={"compression": "none"})) as tailer:
             await lab.until(lambda: "raise max_payload" in lab.one(tailer).last_error)
@@ -198,10 +206,20 @@ def test_an_event_that_cannot_be_sent_holds_up_its_own_file_only(lab, tmp_path, 
         assert {"short", "behind"} <= set(messages)
         assert "".join(messages).count("x") == 2000
 
-    try:
-        run(work())
-    finally:
-        tiny.clear()
+    run(work())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_that_ends_gives_up_on_what_cannot_be_sent(lab, run):
+    """`--once` says what it cannot do, and that the same command goes on later; it does not wait for ever."""
+    lab.append("short\n" + "x" * 2000 + "\n")
+
+    async def work():
+        with pytest.raises(Fatal, match="raise max_payload; run the same command again"):
+            await ship_once(lab.config(delivery={"compression": "none"}), asyncio.Event())
+        assert await lab.messages(1) == ["short"]
+
+    run(work())
 
 
 def test_a_run_that_ends_sends_again_what_was_refused(guarded_lab, run):
