@@ -12,7 +12,7 @@ from dataplane_tailer.config import InputConfig
 from dataplane_tailer.filters import FilterConfig, decider
 from dataplane_tailer.multiline import MultilineConfig, cutter
 from dataplane_tailer.parse import parser
-from dataplane_tailer.parse.bounded import OVERRUNS, compile_pattern
+from dataplane_tailer.parse.bounded import OVERRUNS, Breaker, compile_pattern
 
 #: On the hostile text this takes longer than the world is old; on others it is as good as any.
 PATTERN = r"^(?P<words>(?:\w+\s?)+)$"
@@ -20,8 +20,8 @@ HOSTILE = "a" * 200 + "!"
 
 
 def test_a_search_ends_and_a_pattern_that_overruns_rests():
-    """Each overrun is counted; after some the pattern is not tried for a while, and no line behind them waits."""
-    pattern = compile_pattern("pattern", PATTERN)
+    """Each overrun is counted; after some the file's pattern rests for a while, and no line behind them waits."""
+    pattern, of_another_file = compile_pattern("pattern", PATTERN), compile_pattern("pattern", PATTERN)
     before = OVERRUNS[PATTERN]
     assert pattern.search("some words") is not None
     for _ in range(4):
@@ -30,8 +30,23 @@ def test_a_search_ends_and_a_pattern_that_overruns_rests():
     assert OVERRUNS[PATTERN] == before + 4
     with pytest.raises(Overrun, match="rests"):
         pattern.search("some words")
-    pattern._rests_until = 0.1  # long ago
+    assert of_another_file.search("some words") is not None
+    pattern._own.rests_until = 0.1  # long ago
     assert pattern.search("some words") is not None
+
+
+def test_many_hostile_files_do_not_add_up():
+    """What the files of one pattern may take together is bounded as well: then it rests for all of them."""
+    breaker = Breaker(3)
+    for strikes in range(3):
+        assert not breaker.is_open, strikes
+        breaker.strike()
+    assert breaker.is_open
+    pattern = compile_pattern("pattern", r"^(?:(\w+)\s?)+$")
+    for _ in range(20):
+        pattern._shared.strike()
+    with pytest.raises(Overrun, match="rests"):
+        compile_pattern("pattern", r"^(?:(\w+)\s?)+$").search("some words")
 
 
 def test_a_line_on_which_the_pattern_overruns_is_kept():

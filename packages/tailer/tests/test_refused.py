@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dataplane_common.bus import Connection, stream_for
 from dataplane_common.config import NatsConfig
+from dataplane_common.errors import Fatal
 from dataplane_common.local.nats_server import NatsServer
 from dataplane_tailer.file import TailedFile
 from dataplane_tailer.once import ship_once
@@ -52,6 +53,7 @@ def guarded_lab(lab, tmp_path):
 
 async def all_acknowledged(lab, tailer) -> TailedFile:
     """Wait until the whole file is settled."""
+    await lab.until(lambda: bool(tailer.tracker.files))
     await lab.until(lambda: lab.one(tailer).positions.resolved.offset == lab.log.stat().st_size)
     return lab.one(tailer)
 
@@ -91,6 +93,32 @@ def test_lines_that_the_stream_refuses(guarded_lab, run, user):
         events = await lab.everything()
         check(events, [*lines, "last"])
         assert account.accepted == account.acknowledged == len(events)
+
+    run(work())
+
+
+def test_what_is_stored_is_not_cut(lab, own_nats, run):
+    """Stored, its acknowledgement lost, and the server comes back taking less: the line is known to be there."""
+    lab.url = own_nats.url
+    lines = ["first", os.urandom(10_000).hex(), *(os.urandom(500).hex() for _ in range(20))]
+
+    async def work():
+        config = lab.config(delivery={"compression": "none", "ack_timeout_s": 1})
+        lab.append(f"{lines[0]}\n")
+        async with lab.tailer(config) as tailer:
+            await all_acknowledged(lab, tailer)
+            acknowledgements = f"{tailer.connection.inbox}.pub.*"
+            await tailer.connection.unsubscribe(acknowledgements)
+            for line in lines[1:]:
+                lab.append(f"{line}\n")
+            await lab.messages(len(lines))
+            own_nats.kill()
+            await tailer.connection.subscribe(acknowledgements, tailer.publisher._on_answer)
+            own_nats.max_payload_bytes = 16 * 1024
+            own_nats.start()
+            await all_acknowledged(lab, tailer)
+        events = await lab.everything()
+        assert [event["message"] for event in events] == lines
 
     run(work())
 
@@ -145,14 +173,21 @@ def test_a_multi_line_event_that_the_stream_refuses(guarded_lab, run):
     run(work())
 
 
-def test_an_event_that_cannot_be_sent_holds_up_its_own_file_only(lab, tmp_path, run):
+@pytest.fixture
+def tiny(lab, tmp_path):
+    """A server that takes less than the smallest piece of a line, and has the streams."""
+    server = NatsServer(tmp_path / "tiny", max_payload_bytes=4096 + 650)
+    server.start()
+    lab.url = server.url
+    asyncio.run(lab.make_streams())
+    yield server
+    server.clear()
+
+
+def test_an_event_that_cannot_be_sent_holds_up_its_own_file_only(lab, tiny, run):
     """It cannot be cut smaller, and is tried now and then; the file says why, others go on; later it is sent."""
-    tiny = NatsServer(tmp_path / "tiny", max_payload_bytes=4096 + 650)
-    tiny.start()
-    lab.url = tiny.url
 
     async def work():
-        await lab.make_streams()
         lab.append("short\n" + "x" * 2000 + "\nbehind\n")
         async with lab.tailer(lab.config(delivery={"compression": "none"})) as tailer:
             await lab.until(lambda: "raise max_payload" in lab.one(tailer).last_error)
@@ -171,10 +206,20 @@ def test_an_event_that_cannot_be_sent_holds_up_its_own_file_only(lab, tmp_path, 
         assert {"short", "behind"} <= set(messages)
         assert "".join(messages).count("x") == 2000
 
-    try:
-        run(work())
-    finally:
-        tiny.clear()
+    run(work())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_that_ends_gives_up_on_what_cannot_be_sent(lab, run):
+    """`--once` says what it cannot do, and that the same command goes on later; it does not wait for ever."""
+    lab.append("short\n" + "x" * 2000 + "\n")
+
+    async def work():
+        with pytest.raises(Fatal, match="raise max_payload; run the same command again"):
+            await ship_once(lab.config(delivery={"compression": "none"}), asyncio.Event())
+        assert await lab.messages(1) == ["short"]
+
+    run(work())
 
 
 def test_a_run_that_ends_sends_again_what_was_refused(guarded_lab, run):

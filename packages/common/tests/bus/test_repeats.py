@@ -13,6 +13,7 @@ from dataplane_common.bus import Connection, ConsumerConfig, Publisher, PullCons
 from dataplane_common.bus.delivery import Delivery
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import TooLarge
+from dataplane_common.local.nats_server import NatsServer
 
 SUBJECT = "logs.test.bus.host"
 
@@ -148,3 +149,65 @@ def test_what_nobody_can_tell_any_more_says_so(nats, run):
             await until(lambda: publisher.max_message_bytes(SUBJECT) == 500 - 64)
 
     run(work())
+
+
+def test_what_is_asked_in_vain_is_refused(nats, run):
+    """A stream that does not answer whether a message is there holds it up for some questions only."""
+
+    async def work():
+        async with publishing(nats) as publisher:
+            connection = publisher.connection
+            await connection.unsubscribe(f"{connection.inbox}.pub.*")
+            settled = await publisher.publish(SUBJECT, b"x" * 100_000, {"Nats-Msg-Id": "1"})
+            assert len(await stored(connection, 1)) == 1
+            await asyncio.to_thread(nats.kill)
+            nats.max_payload_bytes = 64 * 1024
+            await asyncio.to_thread(nats.start)
+            with pytest.raises(TooLarge) as refused:
+                await asyncio.wait_for(settled, 30)
+            assert refused.value.may_be_stored
+
+    run(work())
+
+
+_USERS = """
+authorization {
+  users: [
+    { user: all, password: x }
+    { user: untold, password: x, permissions: { publish: { deny: ["$JS.API.STREAM.INFO.>"] } } }
+  ]
+}
+"""
+
+
+def test_a_user_who_must_not_ask_does_without(tmp_path, run):
+    """Nobody is bothered with it; the numbers are the safe ones."""
+    server = NatsServer(tmp_path / "guarded", extra=_USERS)
+    server.start()
+
+    async def work():
+        url = server.url.replace("://", "://{}:x@")
+        admin = Connection(NatsConfig(servers=(url.format("all"),)), name="tests")
+        admin.start()
+        await admin.wait_ready(10)
+        await ensure_streams(admin)
+        reports: list[str] = []
+        connection = Connection(NatsConfig(servers=(url.format("untold"),)), name="tests", report=reports.append)
+        connection.start()
+        await connection.wait_ready(10)
+        publisher = Publisher(connection, report=reports.append)
+        publisher.limits.spread_s = 0.0
+        await publisher.start()
+        await (await publisher.publish(SUBJECT, b"0", {"Nats-Msg-Id": "0"}))
+        await until(lambda: "$js.api.stream.info" in connection.last_error)
+        assert reports == []
+        assert publisher.limits.duplicate_window_s == 120
+        assert publisher.max_message_bytes(SUBJECT) == connection.max_message_bytes
+        await publisher.close()
+        for each in (admin, connection):
+            await each.close()
+
+    try:
+        run(work())
+    finally:
+        server.clear()

@@ -37,11 +37,13 @@ LEASE_BYTES = 64 * 1024 * 1024
 _MARKS = 32
 
 
-class Refused(NamedTuple):
-    """An event that no message holds: its first byte, and what was to be sent."""
+class Shipment(NamedTuple):
+    """One frame on its way: its first byte, how many events it has, and their size."""
 
     first: int
     sent: Sent
+    events: int
+    event_bytes: int
 
     @property
     def size(self) -> int:
@@ -84,7 +86,7 @@ class TailedFile:
     is_whole: bool = True
     shrunk_at: float | None = None
     frame_limit: int | None = None
-    refused: Refused | None = None
+    refused: Shipment | None = None
     rests_until: float = 0.0
     last_error: str = ""
     is_retired: bool = False
@@ -210,6 +212,7 @@ class TailedFile:
     def let_go(self) -> None:
         """Close the file for somebody who opens it again at the checkpoint; acknowledgements on their way are void."""
         self.positions = self.positions.withdraw()
+        self.refused = None
         self.retire()
 
     def abandon(self, reason: str, count_bytes: int) -> None:

@@ -18,9 +18,9 @@ from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.taxonomy import Signal, subject_for
 from dataplane_tailer.bulk import BulkRenderer
 from dataplane_tailer.config import DeliveryConfig
-from dataplane_tailer.file import LEASE_BYTES, Refused, TailedFile
+from dataplane_tailer.file import LEASE_BYTES, Shipment, TailedFile
 from dataplane_tailer.frame import Group, group_events
-from dataplane_tailer.positions import Position, Positions, Sent
+from dataplane_tailer.positions import Position, Positions
 from dataplane_tailer.read import Flush, Lines, Piece, read_next
 from dataplane_tailer.render import render_piece
 from dataplane_tailer.split import split_event
@@ -37,6 +37,8 @@ _LEAST_SPLIT_BYTES = 256
 #: A frame that is refused is aimed at half its size; below this each event gets one of its own.
 _LEAST_FRAME_BYTES = 1024
 _ONE_EACH = 1
+#: Pieces are aimed below what fits: the bytes of an event do not all grow alike.
+_FILL = 0.8
 #: The wait before an event is tried again that no message holds and that cannot be cut.
 _REFUSED_WAIT_S = 5.0
 
@@ -86,7 +88,8 @@ class Shipper:
         record = file.record
         if record.line_limit and (file.positions.waiting or file.offset < file.replay_until):
             return record.line_limit
-        fits = (self._most_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
+        fits = (self.publisher.connection.max_message_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH
+        fits = min(fits, self._most_bytes // 2)  # of a stream's limit; few lines double, and those are refused and cut
         limit = max(_LEAST_SPLIT_BYTES, min(self.delivery.max_line_bytes, fits))
         if limit != record.line_limit:
             record.line_limit = limit
@@ -148,7 +151,8 @@ class Shipper:
             count=group.count,
             replay=group.first < file.replay_until,
         )
-        settled.add_done_callback(partial(self._on_settled, file, positions, sent, (group.first, group.count)))
+        shipment = Shipment(group.first, sent, group.count, len(group.payload))
+        settled.add_done_callback(partial(self._on_settled, file, positions, shipment))
         await self.publisher.publish(frame.subject, frame.payload, frame.headers, settled)
         if settled.done():  # refused already: let that be heard before anything behind it is sent
             await asyncio.sleep(0)
@@ -164,30 +168,29 @@ class Shipper:
         self,
         file: TailedFile,
         positions: Positions,
-        sent: Sent,
-        place: tuple[int, int],
+        shipment: Shipment,
         settled: "asyncio.Future[PubAck]",
     ) -> None:
         if settled.cancelled():
             return
-        error, (first, count) = settled.exception(), place
+        error = settled.exception()
         if file.positions is not positions:
             return  # a frame from before a rewind
         if isinstance(error, Permanent) and not file.is_retired:
-            self._send_again(file, Refused(first, sent), count, error)
+            self._send_again(file, shipment, error)
             return
         if error is not None:  # and the file is gone, so that it cannot be cut again
-            file.abandon("refused_unread", sent.upto.offset - first)
-        positions.resolve(sent)
+            file.abandon("refused_unread", shipment.size)
+        positions.resolve(shipment.sent)
         self.on_acknowledged(file)
         if file.record.resumes:
             self.read_again(file, 0.0)
 
-    def _send_again(self, file: TailedFile, refused: Refused, count: int, error: Permanent) -> None:
+    def _send_again(self, file: TailedFile, shipment: Shipment, error: Permanent) -> None:
         """A frame was refused: read it again; if it was too large, cut it smaller, and only what was in it."""
         self.report(str(error), file)
-        if isinstance(error, TooLarge) and count == 1:
-            file.refused = file.refused or refused
+        if isinstance(error, TooLarge) and shipment.events == 1:
+            file.refused = file.refused or shipment
             self._split(file)
             self.read_again(file, 0.0)
         elif isinstance(error, TooLarge) and file.frame_limit == _ONE_EACH:
@@ -216,7 +219,8 @@ class Shipper:
         if (rest_s := file.rests_until - time.monotonic()) > 0:
             self.read_again(file, rest_s)
             return True
-        file.rests_until = 0.0
+        if file.rests_until:
+            file.rests_until, file.frame_limit = 0.0, None
         return file.positions.waiting > 0 and file.offset <= max(file.record.resumes, default=-1)
 
     def _split(self, file: TailedFile, *, is_all_sent: bool = False) -> None:
@@ -232,7 +236,8 @@ class Shipper:
             return
         known = next((known for known in self.state.boundaries(record.source) if known.start == refused.first), None)
         taken = record.resumes.get(resumes, last.sequence)
-        limit = max(_LEAST_SPLIT_BYTES, min(len(data) // 2, (self._most_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH))
+        share = min(0.5, (self._most_bytes - _HEADERS_BYTES) / refused.event_bytes * _FILL)
+        limit = max(_LEAST_SPLIT_BYTES, int(len(data) * share))
         pieces = split_event(data, refused.first, limit, taken, known=known, newline=file.newline)
         if not pieces:
             self._rest(file)

@@ -16,7 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from dataplane_common.bus.direct import DirectClient, Handler, is_known
-from dataplane_common.bus.session import confirm, let_go, options, send_all, text
+from dataplane_common.bus.session import confirm, is_optional, let_go, options, send_all, text
 from dataplane_common.bus.subscription import Standing
 from dataplane_common.bus.tolerant import TolerantClient
 from dataplane_common.config import NatsConfig, mask_url
@@ -255,7 +255,9 @@ class Connection:
             return  # says less than the error of each server, which came before
         if isinstance(error, ConnectionResetError | BrokenPipeError) and _REFUSED in self._last_error.lower():
             return  # the server hangs up on whom it refuses
-        self._note(text(error))
+        self._last_error = text(error)
+        if not is_optional(self._last_error):
+            self._report(self._last_error)
 
     async def _on_lame_duck(self) -> None:
         """Leave a server that is shutting down while there is another one to go to."""

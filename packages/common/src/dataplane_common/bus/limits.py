@@ -30,7 +30,10 @@ class Limit(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class StreamLimits:
-    """Asks each stream once in each session, and again when it has refused a message for its size."""
+    """Asks each stream once in each session, and again when it has refused a message for its size.
+
+    Where that was not answered, it is not asked again in this session: the server may forbid it.
+    """
 
     connection: Connection
     spread_s: float = _SPREAD_S
@@ -38,6 +41,7 @@ class StreamLimits:
     _asked: dict[tuple[str, str], int] = field(default_factory=dict)
     _asking: "set[asyncio.Task[None]]" = field(default_factory=set)
     _urgent: "asyncio.Task[None] | None" = None
+    _unheard_in: int = -1
 
     @property
     def duplicate_window_s(self) -> float:
@@ -59,7 +63,8 @@ class StreamLimits:
 
     def note_refusal(self, subject: str) -> None:
         """Hear that a message was too large for its stream, or for what was known of it."""
-        if self._urgent is None or self._urgent.done():
+        is_asking = self._urgent is not None and not self._urgent.done()
+        if not is_asking and self._unheard_in != self.connection.sessions:
             self._urgent = self._start(subject, None, 0.0)
 
     async def close(self) -> None:
@@ -78,6 +83,7 @@ class StreamLimits:
             stream = stream or await stream_for(self.connection, subject)
             info = await stream_info(self.connection, stream) if stream else None
         except Transient:
+            self._unheard_in = self.connection.sessions
             return
         if stream and info is not None:
             config = info.get("config", {})

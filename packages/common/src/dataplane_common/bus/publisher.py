@@ -25,6 +25,8 @@ _NEVER_STORED = {"Nats-Expected-Last-Msg-Id": "none"}
 #: How often what is in flight is looked at for a missing acknowledgement.
 _RESEND_TICK_S = 0.1
 _BACKOFF = Backoff(initial_s=0.25, max_s=10.0)
+#: So often it is asked in vain whether a message is stored: a cluster may never answer the second question about one.
+_MOST_QUESTIONS = 3
 #: A repeat is marked from this part of the duplicate window on: it may be on its way for the rest of it.
 _SURE_SHARE = 0.5
 #: Time that the machine was asleep counts as well: for the server it has passed.
@@ -42,6 +44,7 @@ class _InFlight:
     sendings: int = 0
     first_sent: float = 0.0
     refusal: TooLarge | None = None
+    questions: int = 0
 
     @property
     def size(self) -> int:
@@ -156,7 +159,7 @@ class Publisher:
         limit = self.max_message_bytes(entry.subject)
         if entry.refusal is None and entry.size > limit:  # a mark takes from the headroom
             entry.refusal = TooLarge(f"a message of {entry.size} bytes is above what the server takes ({limit})")
-        if entry.refusal is not None and not (entry.sendings and MSG_ID in entry.headers):
+        if entry.refusal is not None and not self._may_be_asked_for(entry):
             self._refuse(token, entry.refusal)
             return True
         entry.due = time.monotonic() + self.ack_timeout_s
@@ -180,14 +183,18 @@ class Publisher:
     def _form(self, entry: _InFlight) -> tuple[bytes, Mapping[str, str]]:
         """Return what is sent now: the message, marked if need be, or the question what became of it."""
         if entry.refusal is not None:
+            entry.questions += 1
             return b"", {MSG_ID: entry.headers[MSG_ID], **_NEVER_STORED}
         return entry.payload, {**entry.headers, REPLAY: "1"} if self._may_be_forgotten(entry) else entry.headers
+
+    def _may_be_asked_for(self, entry: _InFlight) -> bool:
+        return entry.sendings > 0 and MSG_ID in entry.headers and entry.questions < _MOST_QUESTIONS
 
     def _may_be_forgotten(self, entry: _InFlight) -> bool:
         """Tell whether the stream may have taken a message already, and not know its id any more."""
         age_s = time.clock_gettime(_CLOCK) - entry.first_sent
         is_old = entry.sendings > 0 and age_s >= self.limits.duplicate_window_s * _SURE_SHARE
-        return is_old or REPLAY in entry.headers
+        return is_old or REPLAY in entry.headers or entry.questions >= _MOST_QUESTIONS
 
     def _on_answer(self, message: Message) -> None:
         token = message.subject.rpartition(".")[2]
@@ -240,6 +247,7 @@ class Publisher:
     def _retry_later(self, entry: _InFlight, why: str) -> None:
         entry.due = time.monotonic() + _BACKOFF.delay_s(entry.attempt)
         entry.attempt += 1
+        entry.questions = 0
         self.last_problem = why
         self.report(why)
 

@@ -106,6 +106,11 @@ def tls_context(config: NatsConfig) -> ssl.SSLContext | None:
     return context
 
 
+def is_optional(error: str) -> bool:
+    """Tell whether an error is about a question that a user may be forbidden to ask: there is a way without it."""
+    return "$js.api.stream.info" in error.lower()
+
+
 def text(error: object) -> str:
     """One line about an error; the client's texts begin with `nats: `, some have none at all."""
     if isinstance(error, ConnectionError) and error.errno:
