@@ -199,6 +199,7 @@ class Tailer:
             self.wake.clear()
             if self.next_config is not None:
                 await self._reload(self.next_config)
+                continue
             await self.step()
             soonest_s = min(self.tracker.due.values(), default=float("inf")) - time.monotonic()
             if soonest_s > 0:
@@ -210,12 +211,18 @@ class Tailer:
         self.wake.set()
 
     async def _reload(self, config: TailerConfig) -> None:
-        self.next_config = None
+        """Take a configuration over as soon as nothing is on its way: what was sent must not come again as another."""
+        log = get_logger("tailer")
         await self.publisher.drain(self.config.delivery.grace_s)
+        if waiting := sum(file.positions.waiting for file in self.tracker.files.values()):
+            log.warning("configuration.waits", frames=waiting, reason="what was sent is not acknowledged yet")
+            await asyncio.sleep(_RESCAN_PAUSE_S)
+            return
+        self.next_config = None
         self._save_checkpoints()
         self.config = self.account.config = msgspec.structs.replace(self.config, inputs=config.inputs)
         self.tracker.reload(self.config)
-        get_logger("tailer").info("configuration.reloaded", inputs=len(config.inputs))
+        log.info("configuration.reloaded", inputs=len(config.inputs))
 
     async def _checkpoint(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
