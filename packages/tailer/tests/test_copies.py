@@ -41,6 +41,31 @@ def test_copytruncate(lab, run, inside, filler):
     run(work())
 
 
+@pytest.mark.parametrize(("name", "pack"), [("app.log.1", bytes), ("app.log.1.gz", gzip.compress)])
+def test_a_copy_that_was_empty_when_it_was_seen(lab, run, name, pack):
+    """Who copies or compresses creates an empty file first: what it becomes counts, not what it was at first sight."""
+
+    async def work():
+        lab.append("one" + "x" * 3000 + "\n")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 100})) as tailer:
+            await lab.messages(1)
+            (lab.folder / name).touch()
+            key = key_of((lab.folder / name).stat())
+            await lab.until(lambda: key in {**tailer.tracker.files, **tailer.tracker.opener.known.by_key()})
+            (lab.folder / name).write_bytes(pack(lab.log.read_bytes()))
+            await asyncio.sleep(0.5)
+            os.truncate(lab.log, 0)
+            lab.append("two\n")
+            await lab.messages(2)
+            (lab.folder / "app.log.2").touch()
+            await lab.until(lambda: key_of((lab.folder / "app.log.2").stat()) in tailer.tracker.files)
+            lab.append("three\n", lab.folder / "app.log.2")
+            assert [message[:5] for message in await lab.messages(3)] == ["onexx", "two", "three"]
+        assert await lab.count() == 3
+
+    run(work())
+
+
 def test_a_copy_beside_a_living_original_is_not_shipped(lab, run):
     """A backup made inside the pattern repeats nothing."""
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dataplane_common.event import timestamp
-from dataplane_tailer.config import InputConfig
+from dataplane_tailer.config import DeliveryConfig, InputConfig
+from dataplane_tailer.content import is_compressed
 from dataplane_tailer.identity import (
     GUARD_BYTES,
     HEAD_BYTES,
@@ -39,7 +40,8 @@ _MARKS = 32
 class TailedFile:
     """An open file. Times are monotonic seconds; `gone_at` is set when its path no longer leads to it.
 
-    `whole_size` is its size when it last was whole, that is, still held all that was read of it.
+    `whole_size` is its size when it last was whole, that is, still held all that was read of it; `began_empty` says
+    that nothing but its inode was known when it was opened.
     """
 
     descriptor: int
@@ -72,6 +74,7 @@ class TailedFile:
     last_error: str = ""
     is_retired: bool = False
     is_polled: bool = False
+    began_empty: bool = False
     read_bytes: int = 64 * 1024
 
     def fit_reads(self, read_bytes: int, event_bytes: int, target_bytes: int) -> None:
@@ -217,6 +220,13 @@ class TailedFile:
             self.record.head = head[:at] + seen
         return seen.startswith(known) or known.startswith(seen)
 
+    def is_deleted(self) -> bool:
+        """Tell whether no name leads to it any more; what was unpacked never had one."""
+        try:
+            return os.fstat(self.descriptor).st_nlink == 0 and not is_compressed(self.path)
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Let the file go."""
         if not self.is_retired:
@@ -236,3 +246,16 @@ def is_same(descriptor: int, record: SourceRecord) -> bool:
     if not has_head(descriptor, record.head):
         return False
     return guard_of(descriptor, record.offset).hex() == record.guard
+
+
+def overdue(files: Iterable[TailedFile], policy: DeliveryConfig, now_s: float) -> list[TailedFile]:
+    """Return which deleted files are to be let go, the oldest first, so that the others are within the policy."""
+    deleted = [file for file in files if file.gone_at is not None and file.is_deleted()]
+    deleted.sort(key=lambda file: file.gone_at or 0.0)
+    held = sum(file.size_seen for file in deleted)
+    for count, file in enumerate(deleted):
+        is_old = now_s - (file.gone_at or now_s) > policy.hold_deleted_s
+        if not is_old and held <= policy.hold_deleted_bytes:
+            return deleted[:count]
+        held -= file.size_seen
+    return deleted

@@ -275,6 +275,7 @@ class Opener:
             tally,
             replay_until=record.sent_limit,
             is_polled=not is_heard(found.path),
+            began_empty=not record.has_evidence,
         )
         if found.size > record.offset:  # it is shipped at once: one write for all files instead of one for each
             record.sent_limit = max(record.sent_limit, record.offset + LEASE_BYTES)

@@ -115,6 +115,8 @@ class Tailer:
             if not file.is_whole:
                 self.tracker.rewritten(file)
                 return True
+            if not self.tracker.is_itself(file):
+                return True
             flush, again_s = self._flush_of(file, now_s - file.grown_at)
             moved = await self.shipper.step(file, max(least, flush))
         except Rewritten:
@@ -260,17 +262,15 @@ def create(config: TailerConfig) -> Tailer:
     Raises:
         Fatal: its state cannot be used.
     """
-    bus_log, log = get_logger("bus"), get_logger("tailer")
+    warn, log = get_logger("bus").warning, get_logger("tailer")
     state = State(config.state_dir)
     adopt_cloned_state(state, config.host, log)
-    connection = Connection(
-        config.nats, name="dataplane-tailer", report=lambda text: bus_log.warning("bus.troubled", error=text)
-    )
+    connection = Connection(config.nats, name="dataplane-tailer", report=lambda text: warn("bus.troubled", error=text))
     publisher = Publisher(
         connection,
         window=config.delivery.window_frames,
         ack_timeout_s=config.delivery.ack_timeout_s,
-        report=lambda text: bus_log.warning("frame.refused", error=text),
+        report=lambda text: warn("frame.refused", error=text),
     )
     account = Account(config, publisher)
     dirty: set[TailedFile] = set()
@@ -292,9 +292,8 @@ def create(config: TailerConfig) -> Tailer:
 
 def _stream(config: TailerConfig, entry: InputConfig, shipper: Shipper) -> Stream:
     linger_s = config.delivery.linger_ms / 1000
-    if entry.type == "journal":
-        reader: Reader = Journal(entry.units, entry.start_at, linger_s)
-        return Stream(config, entry, reader, parse_entry, shipper.state, shipper.publisher, shipper.encoder)
-    reader = StandardInput(config.delivery.max_line_bytes, linger_s)
+    reader: Reader = StandardInput(config.delivery.max_line_bytes, linger_s)
     parse = parser(entry) or as_message
+    if entry.type == "journal":
+        reader, parse = Journal(entry.units, entry.start_at, linger_s), parse_entry
     return Stream(config, entry, reader, parse, shipper.state, shipper.publisher, shipper.encoder)
