@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -194,7 +195,8 @@ def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run, is_re
             config = msgspec.structs.replace(config, host="host-2")
         else:
             state = State(lab.state_dir)
-            state.put("machine", "another")
+            assert state.get("machine") == f"{Path('/etc/machine-id').read_text().strip()} host-1"
+            state.put("machine", "another host-1")
             state.close()
         lab.append("two\n")
         async with lab.tailer(config) as tailer:
