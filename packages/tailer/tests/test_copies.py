@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 import shutil
+from contextlib import asynccontextmanager
 
 import pytest
 import zstandard
@@ -36,6 +37,31 @@ def test_copytruncate(lab, run, inside, filler):
         assert sorted(event["message"] for event in await lab.events(3)) == [f"one{filler}", "three", "two"]
         source = {event["message"]: event["dp"]["source"] for event in events}
         assert source["two"] == source[f"one{filler}"] != source["three"]
+        assert await lab.count() == 3
+
+    run(work())
+
+
+@pytest.mark.parametrize(("name", "pack"), [("app.log.1", bytes), ("app.log.1.gz", gzip.compress)])
+def test_a_copy_that_was_empty_when_it_was_seen(lab, run, name, pack):
+    """Who copies or compresses creates an empty file first: what it becomes counts, not what it was at first sight."""
+
+    async def work():
+        lab.append("one" + "x" * 3000 + "\n")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 100})) as tailer:
+            await lab.messages(1)
+            (lab.folder / name).touch()
+            key = key_of((lab.folder / name).stat())
+            await lab.until(lambda: key in {**tailer.tracker.files, **tailer.tracker.opener.known.by_key()})
+            (lab.folder / name).write_bytes(pack(lab.log.read_bytes()))
+            await asyncio.sleep(0.5)
+            os.truncate(lab.log, 0)
+            lab.append("two\n")
+            await lab.messages(2)
+            (lab.folder / "app.log.2").touch()
+            await lab.until(lambda: key_of((lab.folder / "app.log.2").stat()) in tailer.tracker.files)
+            lab.append("three\n", lab.folder / "app.log.2")
+            assert [message[:5] for message in await lab.messages(3)] == ["onexx", "two", "three"]
         assert await lab.count() == 3
 
     run(work())
@@ -180,32 +206,43 @@ def test_rotated_while_stopped_and_gone_is_reported_in_bytes(lab, run):
     run(work())
 
 
-@pytest.mark.parametrize("policy", [{"hold_deleted_bytes": 10_000}, {"hold_deleted_s": 0}], ids=["bytes", "time"])
-def test_a_deleted_file_is_held_only_within_the_policy(lab, run, policy):
+@asynccontextmanager
+async def _blocked(tailer):
+    """Take all room in the window, as if the bus took nothing."""
+    for _ in range(tailer.publisher.window):
+        await tailer.publisher._slots.acquire()
+    yield
+    for _ in range(tailer.publisher.window):
+        tailer.publisher._slots.release()
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_let_go"),
+    [({"hold_deleted_bytes": 10_000}, True), ({"hold_deleted_s": 0}, True), ({}, False)],
+    ids=["bytes", "time", "neither"],
+)
+def test_a_deleted_file_is_held_only_within_the_policy(lab, run, policy, is_let_go):
     """With the bus away, a deleted file's unread bytes are kept up to the limits, then let go and counted."""
 
     async def work():
         lab.append("x" * 1000 + "\n")
-        config = lab.config(delivery={**policy, "max_line_bytes": 2000})
+        config = lab.config(delivery={**policy, "max_line_bytes": 2000, "close_rotated_after_ms": 1})
         async with lab.tailer(config) as tailer:
             await lab.messages(1)
             await lab.until(lambda: _settled(tailer))
-            source = next(iter(tailer.tracker.files.values())).record.source
-            for _ in range(tailer.publisher.window):  # as if the bus took nothing
-                await tailer.publisher._slots.acquire()
-            lab.append(("y" * 1000 + "\n") * 50)
-            await lab.until(lambda: next(iter(tailer.tracker.files.values())).size_seen > 50_000)
-            key = key_of(lab.log.stat())
-            lab.log.unlink()
-            await lab.until(lambda: not tailer.tracker.files)
-            assert key not in open_files(os.getpid())
-            for _ in range(tailer.publisher.window):
-                tailer.publisher._slots.release()
-            await lab.until(lambda: not tailer.tracker.retired)
-        ledger = await lab.ledger(source)
+            file = lab.one(tailer)
+            async with _blocked(tailer):
+                lab.append(("y" * 1000 + "\n") * 50)
+                await lab.until(lambda: file.size_seen > 50_000)
+                lab.log.unlink()
+                await lab.until(lambda: not tailer.tracker.files if is_let_go else file.gone_at is not None)
+                await asyncio.sleep(0.3)  # some looks
+                assert (file.key in open_files(os.getpid())) is not is_let_go
+            await lab.until(lambda: file.record.is_final)
+        ledger = await lab.ledger(file.record.source)
         shipped = ledger["accepted"] - 1
-        assert 0 < shipped < 50
-        assert ledger["abandoned_bytes"] == {"deleted_unread": (50 - shipped) * 1001}
+        assert 0 < shipped < 50 if is_let_go else shipped == 50
+        assert ledger.get("abandoned_bytes", {}) == ({"deleted_unread": (50 - shipped) * 1001} if is_let_go else {})
 
     run(work())
 

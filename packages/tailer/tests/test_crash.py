@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -134,6 +135,36 @@ def test_what_may_have_been_sent_before_says_so(lab, run, before):
     run(work())
 
 
+PIECES = [("a" * 300, "0.1"), ("b" * 300, "0.2"), ("cc", "0.3")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flush_ms", "sent", "expected"),
+    [
+        ("half", "\nnext\n", 50, 1, [("half", "0"), ("next", "5")]),
+        ("half", " a line\n", 50, 1, [("half", "0"), (" a line", "4")]),
+        ("a" * 300 + "b" * 300 + "c", "c\nnext\n", 60_000, 2, [*PIECES, ("next", "25b")]),
+    ],
+    ids=["its newline", "its rest", "its last piece"],
+)
+def test_a_stop_within_a_line_is_remembered(lab, run, before, after, flush_ms, sent, expected):
+    """What was sent of a line that has not ended is known after a restart: its end belongs to it, and joins nothing."""
+
+    async def work():
+        config = lab.config(delivery={"idle_flush_ms": flush_ms, "max_line_bytes": 300})
+        lab.append(before)
+        async with lab.tailer(config) as tailer:
+            await lab.messages(sent)
+            await lab.settled(tailer)
+        lab.append(after)
+        async with lab.tailer(config):
+            events = await lab.events(len(expected))
+        assert [(event["message"], event["_id"].partition("-")[2]) for event in events] == expected
+        assert await lab.count() == len(expected)
+
+    run(work())
+
+
 def test_pieces_are_replayed_as_they_were_cut(lab, run):
     """A limit that changed between crash and restart does not change the content behind an id."""
 
@@ -164,7 +195,8 @@ def test_a_state_found_on_another_host_goes_on_under_new_sources(lab, run, is_re
             config = msgspec.structs.replace(config, host="host-2")
         else:
             state = State(lab.state_dir)
-            state.put("machine", "another")
+            assert state.get("machine") == f"{Path('/etc/machine-id').read_text().strip()} host-1"
+            state.put("machine", "another host-1")
             state.close()
         lab.append("two\n")
         async with lab.tailer(config) as tailer:

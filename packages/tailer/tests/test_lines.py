@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import time
 
 import pytest
 
@@ -192,8 +193,10 @@ def test_many_small_lines_for_a_server_that_takes_little(lab, tmp_path, run):
         small.clear()
 
 
-def test_no_stream_yet(lab, tmp_path, run):
-    """Lines wait until there is a stream that takes them; none is lost."""
+@pytest.mark.parametrize("jump_s", [0, -86_400, 86_400], ids=["a steady clock", "it jumps back", "it jumps forward"])
+def test_no_stream_yet(lab, tmp_path, run, monkeypatch, jump_s):
+    """Lines wait until there is a stream that takes them, whatever the clock says meanwhile; none is lost."""
+    really = time.time
     bare = NatsServer(tmp_path / "bare")
     bare.start()
     lab.url = bare.url
@@ -205,6 +208,7 @@ def test_no_stream_yet(lab, tmp_path, run):
         task = asyncio.ensure_future(tailer.run(stop := asyncio.Event()))
         await lab.until(lambda: "no stream" in tailer.publisher.last_problem)
         assert lab.one(tailer).positions.resolved.offset == 0
+        monkeypatch.setattr(time, "time", lambda: really() + jump_s)
         await lab.make_streams()
         assert await lab.messages(2) == ["a", "b"]
         stop.set()

@@ -39,7 +39,9 @@ def test_rotations_while_the_bus_is_away(lab, own_nats, run):
         await lab.until(lambda: lab.log.stat().st_ino in {file.key.inode for file in tailer.tracker.files.values()})
 
     async def work():
-        async with lab.tailer(lab.config(paths=[str(lab.log)], delivery={"ack_timeout_s": 0.5})) as tailer:
+        async with lab.tailer(
+            lab.config(paths=[str(lab.log)], delivery={"ack_timeout_s": 0.5, "close_rotated_after_ms": 1})
+        ) as tailer:
             write(100)
             await lab.messages(100)
             own_nats.pause()

@@ -4,7 +4,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from dataplane_tailer.config import needs_restart
 
 CONFIG = """
 namespace = "test"
@@ -158,3 +161,39 @@ def test_another_dataset_and_back(lab, run, monkeypatch, digits):
         assert (await count(first), await count(second)) == (2, 1)
 
     run(work())
+
+
+def test_what_is_on_its_way_is_not_sent_as_something_else(lab, own_nats, run):
+    """With the bus away a reload waits: what was sent under the old input does not come again under the new one."""
+    lab.url = own_nats.url
+    quick = {"grace_s": 0.1, "ack_timeout_s": 0.5}
+    before = lab.config(delivery=quick)
+    after = lab.config(delivery=quick, dataset=f"{lab.dataset}_b")
+
+    async def work() -> None:
+        lab.append("one\n")
+        async with lab.tailer(before) as tailer:
+            await lab.settled(tailer)
+            own_nats.pause()
+            lab.append("two\n")
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 1)
+            tailer.reload(after)
+            await asyncio.sleep(0.5)  # several times the grace period
+            own_nats.resume()
+            await lab.until(lambda: tailer.next_config is None)
+            lab.append("three\n")
+            assert await lab.messages(2) == ["one", "two"]
+            lab.dataset = f"{lab.dataset}_b"
+            assert await lab.messages(1) == ["three"]
+        assert await lab.count() == 1
+
+    run(work())
+
+
+def test_what_a_reload_does_not_take_over_is_said(lab):
+    """Whatever else has changed than inputs of files, its keys are named."""
+    before = lab.config()
+    journal = lab.config_of({"type": "journal", "dataset": "j"}).inputs
+    changed = msgspec.structs.replace(before, host="other", inputs=(*before.inputs, *journal))
+    assert needs_restart(before, msgspec.structs.replace(before, inputs=before.inputs * 2)) == []
+    assert needs_restart(before, changed) == ["host", "inputs.type"]

@@ -51,13 +51,14 @@ def test_a_clock_that_jumps_back(lab, run, monkeypatch):
     """Times of arrival follow the clock, nothing else does: what is written is shipped."""
 
     async def work():
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 50})):
-            lab.append("one\n")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000})):
+            lab.append("one\nunfinished")
             await lab.messages(1)
             really = time.time
             monkeypatch.setattr(time, "time", lambda: really() - 86_400)
-            lab.append("two\nunfinished")
-            assert await lab.messages(3) == ["one", "two", "unfinished"]
+            await lab.messages(2)
+            lab.append("\ntwo\nrest")
+            assert await lab.messages(4) == ["one", "unfinished", "two", "rest"]
 
     run(work())
 

@@ -94,6 +94,15 @@ def load(file: Path | None, overrides: Mapping[str, Any]) -> TailerConfig:
     return config.load(TailerConfig, file, overrides, check=_check)
 
 
+def needs_restart(before: TailerConfig, after: TailerConfig) -> list[str]:
+    """Return which keys differ that a running tailer does not take over: all but the inputs that are files."""
+    streams = [[entry for entry in loaded.inputs if entry.type != "file"] for loaded in (before, after)]
+    keys = [
+        key for key in TailerConfig.__struct_fields__ if key != "inputs" and getattr(before, key) != getattr(after, key)
+    ]
+    return keys + ["inputs.type"] * (streams[0] != streams[1])
+
+
 def _check(loaded: TailerConfig) -> None:
     check_token("namespace", loaded.namespace)
     if not loaded.inputs:

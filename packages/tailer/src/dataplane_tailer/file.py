@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dataplane_common.event import timestamp
-from dataplane_tailer.config import InputConfig
+from dataplane_tailer.config import DeliveryConfig, InputConfig
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.identity import (
     GUARD_BYTES,
@@ -56,7 +56,8 @@ class TailedFile:
     """An open file. Times are monotonic seconds; `gone_at` is set when its path no longer leads to it.
 
     `refused` is to be cut as soon as that can be done; until `rests_until` nothing is read. `whole_size` is its size
-    when it last was whole, that is, still held all that was read of it.
+    when it last was whole, that is, still held all that was read of it; `began_empty` says that nothing but its inode
+    was known when it was opened.
     """
 
     descriptor: int
@@ -91,6 +92,7 @@ class TailedFile:
     last_error: str = ""
     is_retired: bool = False
     is_polled: bool = False
+    began_empty: bool = False
     read_bytes: int = 64 * 1024
 
     def fit_reads(self, read_bytes: int, event_bytes: int, target_bytes: int) -> None:
@@ -273,3 +275,16 @@ def is_same(descriptor: int, record: SourceRecord) -> bool:
     if not has_head(descriptor, record.head):
         return False
     return guard_of(descriptor, record.offset).hex() == record.guard
+
+
+def overdue(files: Iterable[TailedFile], policy: DeliveryConfig, now_s: float) -> list[TailedFile]:
+    """Return which deleted files are to be let go, the oldest first, so that the others are within the policy."""
+    deleted = [file for file in files if file.gone_at is not None and file.is_deleted()]
+    deleted.sort(key=lambda file: file.gone_at or 0.0)
+    held = sum(file.size_seen for file in deleted)
+    for count, file in enumerate(deleted):
+        is_old = now_s - (file.gone_at or now_s) > policy.hold_deleted_s
+        if not is_old and held <= policy.hold_deleted_bytes:
+            return deleted[:count]
+        held -= file.size_seen
+    return deleted

@@ -106,10 +106,9 @@ class Opener:
 
     def _is_left_alone(self, found: Found) -> bool:
         """Files without their byte-order mark are not begun, nor those that nobody has written to for long."""
-        if found.size < mark_length(found.entry.encoding):
-            return True
-        limit_s = found.entry.ignore_older_s
-        return 0 < limit_s < time.time() - found.modified_at and found.key not in self.known.by_key()
+        is_markless = found.size < mark_length(found.entry.encoding)
+        is_old = 0 < found.entry.ignore_older_s < time.time() - found.modified_at
+        return is_markless or (is_old and found.key not in self.known.by_key())
 
     def _content(self, found: Found) -> int | None:
         """Return a descriptor of a file's text, or None while it is being unpacked.
@@ -283,6 +282,7 @@ class Opener:
             tally,
             replay_until=record.sent_limit,
             is_polled=not is_heard(found.path),
+            began_empty=not record.has_evidence,
         )
         if found.size > record.offset:  # it is shipped at once: one write for all files instead of one for each
             record.sent_limit = max(record.sent_limit, record.offset + LEASE_BYTES)

@@ -115,6 +115,8 @@ class Tailer:
             if not file.is_whole:
                 self.tracker.rewritten(file)
                 return True
+            if not self.tracker.is_itself(file):
+                return True
             flush, again_s = self._flush_of(file, now_s - file.grown_at)
             moved = await self.shipper.step(file, max(least, flush))
         except Rewritten:
@@ -201,6 +203,7 @@ class Tailer:
             self.wake.clear()
             if self.next_config is not None:
                 await self._reload(self.next_config)
+                continue
             await self.step()
             soonest_s = min(self.tracker.due.values(), default=float("inf")) - time.monotonic()
             if soonest_s > 0:
@@ -212,12 +215,18 @@ class Tailer:
         self.wake.set()
 
     async def _reload(self, config: TailerConfig) -> None:
-        self.next_config = None
+        """Take a configuration over as soon as nothing is on its way: what was sent must not come again as another."""
+        log = get_logger("tailer")
         await self.publisher.drain(self.config.delivery.grace_s)
+        if waiting := sum(file.positions.waiting for file in self.tracker.files.values()):
+            log.warning("configuration.waits", frames=waiting, reason="what was sent is not acknowledged yet")
+            await asyncio.sleep(_RESCAN_PAUSE_S)
+            return
+        self.next_config = None
         self._save_checkpoints()
         self.config = self.account.config = msgspec.structs.replace(self.config, inputs=config.inputs)
         self.tracker.reload(self.config)
-        get_logger("tailer").info("configuration.reloaded", inputs=len(config.inputs))
+        log.info("configuration.reloaded", inputs=len(config.inputs))
 
     async def _checkpoint(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -255,17 +264,15 @@ def create(config: TailerConfig) -> Tailer:
     Raises:
         Fatal: its state cannot be used.
     """
-    bus_log, log = get_logger("bus"), get_logger("tailer")
+    warn, log = get_logger("bus").warning, get_logger("tailer")
     state = State(config.state_dir)
     adopt_cloned_state(state, config.host, log)
-    connection = Connection(
-        config.nats, name="dataplane-tailer", report=lambda text: bus_log.warning("bus.troubled", error=text)
-    )
+    connection = Connection(config.nats, name="dataplane-tailer", report=lambda text: warn("bus.troubled", error=text))
     publisher = Publisher(
         connection,
         window=config.delivery.window_frames,
         ack_timeout_s=config.delivery.ack_timeout_s,
-        report=lambda text: bus_log.warning("frame.refused", error=text),
+        report=lambda text: warn("frame.refused", error=text),
     )
     account = Account(config, publisher)
     dirty: set[TailedFile] = set()

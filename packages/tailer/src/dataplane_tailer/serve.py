@@ -16,7 +16,7 @@ from dataplane_common import notify
 from dataplane_common.errors import ConfigError, ExitCode
 from dataplane_common.lifecycle import cancel
 from dataplane_common.telemetry import TelemetryServer, get_logger
-from dataplane_tailer.config import TailerConfig
+from dataplane_tailer.config import TailerConfig, needs_restart
 from dataplane_tailer.file import TailedFile
 from dataplane_tailer.parse.bounded import OVERRUNS
 from dataplane_tailer.pipeline import Tailer, create
@@ -65,7 +65,10 @@ async def _reload(tailer: Tailer, wanted: asyncio.Event, load: Callable[[], Tail
         wanted.clear()
         try:
             notify.reloading()
-            tailer.reload(load())
+            loaded = load()
+            if keys := needs_restart(tailer.config, loaded):
+                get_logger("tailer").warning("configuration.needs_restart", keys=keys)
+            tailer.reload(loaded)
         except ConfigError as error:
             get_logger("tailer").error("configuration.refused", error=str(error))
         notify.ready()

@@ -6,7 +6,7 @@ found again by its identity, under its path or beside it; what cannot be read an
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from dataplane_common.errors import Transient
@@ -14,7 +14,7 @@ from dataplane_common.telemetry import Logger
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.content import is_compressed
 from dataplane_tailer.discover import Found, compare, entry_for, find, siblings
-from dataplane_tailer.file import TailedFile, is_same
+from dataplane_tailer.file import TailedFile, is_same, overdue
 from dataplane_tailer.first_start import remember_start
 from dataplane_tailer.identity import FileKey
 from dataplane_tailer.known import Known
@@ -159,6 +159,30 @@ class Tracker:
             case TailedFile() as file:
                 self._add(file)
 
+    def is_itself(self, file: TailedFile) -> bool:
+        """Tell whether a file is what it was opened as; one that was empty then may turn out to be a copy."""
+        record, lineage = file.record, self.opener.known.lineage
+        if not file.began_empty or not record.head:
+            return True
+        file.began_empty = False
+        if all(known.source == record.source for known in lineage.candidates(record.head)):
+            return True
+        self._leave(file)
+        lineage.discard(record.source)
+        self.state.forget(record.source)
+        self.on_lost(record)  # which ends its account, with nothing in it
+        seen = os.fstat(file.descriptor)
+        file.close()
+        self._open(Found(file.path, file.key, seen.st_size, file.entry, seen.st_mtime))
+        self.opener.save()
+        return False
+
+    def _leave(self, file: TailedFile) -> None:
+        """Have a file open and due no longer."""
+        if self.files.get(file.key) is file:
+            del self.files[file.key]
+        self.due.pop(file, None)
+
     def _add(self, file: TailedFile) -> None:
         self.files[file.key] = file
         self.mark(file, 0.0)
@@ -166,8 +190,7 @@ class Tracker:
     def _move(self, file: TailedFile, descriptor: int, key: FileKey, path: str) -> None:
         """Let a source go on in the copy that holds its content."""
         self.log.info("file.continued", source=file.record.source, path=path, was=file.path, offset=file.offset)
-        if self.files.get(file.key) is file:
-            del self.files[file.key]
+        self._leave(file)
         self.retired.discard(file)
         file.move_to(descriptor, key, path)
         self.state.save([file.checkpoint()])
@@ -194,15 +217,8 @@ class Tracker:
         return rested_s * 1000 >= self.config.delivery.close_rotated_after_ms
 
     def _shed(self, now_s: float) -> None:
-        """Let deleted files go whose unread rest holds too much disk for too long, the oldest first."""
-        deleted = [file for file in self.files.values() if file.gone_at is not None and file.is_deleted()]
-        deleted.sort(key=lambda file: file.gone_at or 0.0)
-        held = sum(file.size_seen for file in deleted)
-        for file in deleted:
-            is_old = now_s - (file.gone_at or now_s) > self.config.delivery.hold_deleted_s
-            if not is_old and held <= self.config.delivery.hold_deleted_bytes:
-                return
-            held -= file.size_seen
+        """Let deleted files go whose unread rest holds too much disk for too long."""
+        for file in overdue(self.files.values(), self.config.delivery, now_s):
             self._retire(file, "deleted_unread")
 
     def _retire(self, file: TailedFile, reason: str) -> None:
@@ -210,8 +226,7 @@ class Tracker:
         file.abandon(reason, lost)
         if lost:
             self.log.warning("file.abandoned", path=file.path, bytes=lost, reason=reason, key=file.path)
-        self.files.pop(file.key, None)
-        self.due.pop(file, None)
+        self._leave(file)
         file.retire()
         self.retired.add(file)
 
@@ -221,9 +236,7 @@ class Tracker:
         self.state.save([file.record])
         self.log.info("file.finished", path=file.path, source=file.record.source, events=file.record.sequence)
         self.retired.discard(file)
-        if self.files.get(file.key) is file:
-            del self.files[file.key]
-        self.due.pop(file, None)
+        self._leave(file)
         self.opener.known.remember(file.record)
         self.on_finished(file)
         file.close()
@@ -264,8 +277,7 @@ class Tracker:
         self.config = self.opener.config = config
         for file in [file for file in self.files.values() if file.gone_at is None]:
             self.state.save([file.checkpoint()])
-            del self.files[file.key]
-            self.due.pop(file, None)
+            self._leave(file)
             file.let_go()
             self.opener.known.remember(file.record)
         self.rescan()
@@ -274,12 +286,10 @@ class Tracker:
         """Have a file read after a delay, if it is not due earlier."""
         self.due[file] = min(self.due.get(file, float("inf")), time.monotonic() + after_s)
 
-    def mark_paths(self, paths: Iterable[str], after_s: float) -> None:
+    def mark_paths(self, paths: Container[str], after_s: float) -> None:
         """Have the files at these paths read after a delay."""
-        by_path = {file.path: file for file in self.files.values()}
-        for path in paths:
-            if (file := by_path.get(path)) is not None:
-                self.mark(file, after_s)
+        for file in [file for file in self.files.values() if file.path in paths]:
+            self.mark(file, after_s)
 
     def concerns(self, path: str) -> bool:
         """Tell whether a path that came or went is one of ours, or a folder that may hold some."""

@@ -229,6 +229,8 @@ def test_a_cri_tag_is_a_tag_only_where_a_blank_ends_it(parsed: Parsing) -> None:
     for text in ("FF x", "F\tx", "Px", "stdout"):
         line = f"2026-05-01T10:00:00Z stdout {text}"
         assert parsed(line, parser="cri").fields == {"message": line}
+    for no_time in ("2026-13-45T10:00:00Z", "10:00:00Z"):
+        assert parsed(f"{no_time} stdout F x", parser="cri").fields == {"message": f"{no_time} stdout F x"}
     for tag, text in (("F", ""), ("F ", ""), ("F  x", " x"), ("P:a:b x", "x")):
         assert parsed(f"2026-05-01T10:00:00Z stdout {tag}", parser="cri").fields["message"] == text
 

@@ -16,7 +16,9 @@ def test_the_usual_names_become_ecs(parsed: Parsing) -> None:
     found = parsed('{"ts":1777629600.25,"severity":"notice","msg":"m"}', parser="json")
     assert found.fields == {"message": "m", "log": {"level": "notice"}}
     assert found.timestamp == "2026-05-01T10:00:00.250000Z"
-    assert parsed('{"level":40,"msg":"m"}', parser="json").fields["log"] == {"level": "warn"}
+    names = ["trace", "debug", "info", "warn", "error", "fatal"]
+    levels = [parsed(f'{{"level":{number},"msg":"m"}}', parser="json").fields["log"] for number in range(10, 61, 10)]
+    assert levels == [{"level": name} for name in names]
     assert parsed('{"level":7,"msg":"m"}', parser="json").fields == {"level": 7, "message": "m"}
 
 
@@ -26,6 +28,8 @@ def test_ecs_names_that_are_there_stay(parsed: Parsing) -> None:
     fields = parsed(line, parser="json").fields
     assert (fields["log.level"], fields["level"], fields["log"]) == ("error", "x", {"level": "y"})
     assert (fields["message"], fields["msg"]) == ("m", "n")
+    fields = parsed('{"log":"x","level":"y","error":"e","error.message":"f","msg":"m"}', parser="json").fields
+    assert fields == {"log": "x", "log.level": "y", "error": "e", "error.message": "f", "message": "m"}
 
 
 def test_a_record_without_a_message_has_its_line(parsed: Parsing) -> None:
