@@ -60,6 +60,30 @@ def test_rotations_while_the_bus_is_away(lab, own_nats, run):
     run(work())
 
 
+def test_a_rotated_file_is_finished_when_all_of_it_is_acknowledged(lab, own_nats, run):
+    """However long that takes: its last account says so, and what was not acknowledged is not forgotten."""
+    lab.url = own_nats.url
+
+    async def work():
+        config = lab.config(paths=[str(lab.log)], delivery={"close_rotated_after_ms": 1, "ack_timeout_s": 0.5})
+        lab.append("one\n")
+        async with lab.tailer(config) as tailer:
+            (first,) = await lab.events(1)
+            own_nats.pause()
+            lab.append("two\n")
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 1)
+            file = lab.one(tailer)
+            lab.log.rename(lab.folder / "old").unlink()
+            await lab.until(lambda: file.gone_at is not None)
+            tailer.tracker.rescan()
+            assert file.key in tailer.tracker.files
+            own_nats.resume()
+            account = await lab.ledger(first["dp"]["source"])
+        assert (account["accepted"], account["acknowledged"]) == (2, 2)
+
+    run(work())
+
+
 def test_a_stream_that_takes_nothing_more(lab, own_nats, run):
     """A stream that is full and discards what is new refuses frames; they are sent until there is room."""
     lab.url = own_nats.url

@@ -137,7 +137,11 @@ class Tracker:
     def poll(self) -> None:
         """Look at those files again of which no notification comes: rotated ones, and those that nobody hears of."""
         now_s = time.monotonic()
-        for file in [file for file in self.files.values() if file.is_polled or file.gone_at is not None]:
+        polled = [file for file in self.files.values() if file.is_polled or file.gone_at is not None]
+        if any(file.gone_at is None and not file.is_at_its_path() for file in polled):
+            self.rescan()  # what hot containers rotate must be seen before the next rotation
+            return
+        for file in polled:
             self._look_at(file, now_s)
 
     def _open_all(self, new: list[Found]) -> None:
