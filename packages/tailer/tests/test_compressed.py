@@ -62,7 +62,7 @@ def test_renamed_and_compressed_inside_the_pattern(lab, run):
 def test_compressed_files_are_read_once(lab, run, monkeypatch):
     """A pattern may name compressed files: their text is shipped, and unpacked, also after a restart only once."""
     unpacked, really = [], unpack.open_or_unpack
-    monkeypatch.setattr(unpack, "open_or_unpack", lambda path, spool: unpacked.append(path) or really(path, spool))
+    monkeypatch.setattr(unpack, "open_or_unpack", lambda path, *more: unpacked.append(path) or really(path, *more))
 
     async def work():
         (lab.folder / "app.log.1.gz").write_bytes(gzip.compress(b"a\nb\n"))
@@ -115,7 +115,7 @@ def test_a_compressed_file_that_is_written_anew_at_the_same_size(lab, run):
 def test_old_compressed_logs_are_not_unpacked_to_find_a_copy(lab, run, monkeypatch):
     """Their first bytes say that they are others: a truncation costs what it costs, not a folder of archives."""
     opened, really = [], opening.open_content
-    monkeypatch.setattr(opening, "open_content", lambda path, spool: opened.append(path) or really(path, spool))
+    monkeypatch.setattr(opening, "open_content", lambda path, *more: opened.append(path) or really(path, *more))
 
     async def work():
         for number in range(2, 5):

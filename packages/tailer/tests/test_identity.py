@@ -1,7 +1,6 @@
 """What the tailer promises about who a file is, when its name, size or place say too little."""
 
 import asyncio
-import gzip
 import os
 import shutil
 import sqlite3
@@ -158,50 +157,6 @@ def test_a_state_of_an_older_version(lab, run):
     run(work())
 
 
-@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
-@pytest.mark.parametrize("is_truncated", [False, True], ids=["renamed", "copytruncate"])
-@pytest.mark.parametrize("is_packed", [False, True], ids=["plain", "compressed"])
-def test_a_file_behind_a_link_is_rotated_where_it_lies(lab, run, is_stopped, is_truncated, is_packed):
-    """Links to the logs of containers: what the runtime rotates lies beside the file, under names like the file's."""
-    link, target = lab.folder / "web_default_app-1.log", lab.folder / "pods" / "0.log"
-
-    def rotate() -> None:
-        lab.append("two\n", target)
-        rotated = target.with_name("0.log.20261126")
-        if is_truncated:
-            shutil.copy(target, rotated)
-            os.truncate(target, 0)
-        else:
-            target.rename(rotated)
-        if is_packed:
-            rotated.with_suffix(".gz").write_bytes(gzip.compress(rotated.read_bytes()))
-            rotated.unlink()
-        lab.append("three\n", target)
-
-    async def work():
-        target.parent.mkdir()
-        lab.append("one\n", target)
-        link.symlink_to(target)
-        config = lab.config(paths=[str(lab.folder / "*.log")])
-        async with lab.tailer(config) as tailer:
-            await lab.messages(1)
-            await lab.settled(tailer)
-            if not is_stopped:
-                rotate()
-                await lab.messages(3)
-        if is_stopped:
-            rotate()
-        async with lab.tailer(config):
-            events = await lab.events(3)
-            await asyncio.sleep(0.2)
-        assert sorted(event["message"] for event in events) == ["one", "three", "two"]
-        assert await lab.count() == 3
-        source = {event["message"]: event["dp"]["source"] for event in events}
-        assert source["one"] == source["two"] != source["three"]
-
-    run(work())
-
-
 @pytest.mark.parametrize("is_beside", [True, False], ids=["beside the pattern", "inside the pattern"])
 def test_the_inode_of_an_empty_file_is_used_again(lab, run, is_beside):
     """Where nothing but an inode is known the name must fit, too: a stranger's lines are not shipped as that file's."""
@@ -223,55 +178,5 @@ def test_the_inode_of_an_empty_file_is_used_again(lab, run, is_beside):
         paths = {event["message"]: event["log"]["file"]["path"] for event in events}
         assert paths == {"public": str(empty)} | ({} if is_beside else {"private": str(stranger)})
         assert await lab.count() == len(events)
-
-    run(work())
-
-
-def test_names_that_are_not_utf8(lab, run):
-    """Nothing can be said of such a file, but its presence stops nobody; a log that gets such a name is read on."""
-
-    async def work():
-        odd = os.fsdecode(os.fsencode(lab.folder) + b"/app.log.\xff")
-        with open(odd, "w") as file:
-            file.write("unnamable\n")
-        lab.append("one\n")
-        async with lab.tailer() as tailer:
-            await lab.messages(1)
-            os.rename(lab.log, odd)
-            with open(odd, "a") as file:
-                file.write("two\n")
-            lab.append("three\n")
-            assert sorted(await lab.messages(3)) == ["one", "three", "two"]
-            await lab.settled(tailer)
-        async with lab.tailer():
-            lab.append("four\n")
-            assert sorted(await lab.messages(4)) == ["four", "one", "three", "two"]
-
-    run(work())
-
-
-@pytest.mark.parametrize("device", [0, 1], ids=["the same device", "another device number"])
-def test_a_folder_that_is_not_mounted_at_the_start(lab, run, device):
-    """What is missing at a start is counted as lost until it is found again; then it goes on, and nothing is lost."""
-
-    async def work():
-        lab.append("one\n")
-        async with lab.tailer() as tailer:
-            await lab.messages(1)
-            await lab.settled(tailer)
-        state = State(lab.state_dir)
-        (record,) = state.sources()
-        record.device, record.size_seen = record.device + device, record.size_seen + 4
-        state.save([record])
-        state.close()
-        away = lab.folder.rename(lab.folder.with_name("away"))
-        async with lab.tailer() as tailer:
-            assert not tailer.tracker.files
-            lab.append("two\n", away / "app.log")
-            away.rename(lab.folder)
-            events = await lab.events(2)
-            assert lab.one(tailer).record.abandoned_bytes == {}
-        assert [event["message"] for event in await lab.everything()] == ["one", "two"]
-        assert len({event["dp"]["source"] for event in events}) == 1
 
     run(work())

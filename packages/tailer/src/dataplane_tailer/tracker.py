@@ -105,7 +105,7 @@ class Tracker:
         key = record.key
         path = siblings(record.path).get(key)
         if path is not None and key not in self.files and is_likely(path, record):
-            descriptor = self.opener.content_of(path)
+            descriptor = self.opener.content_of(path, key)
             if is_same(descriptor, record):
                 return path, key, descriptor
             os.close(descriptor)
