@@ -61,10 +61,10 @@ def test_a_writer_that_goes_on_in_the_old_file(lab, run, monkeypatch, is_inside)
     monkeypatch.setattr("dataplane_tailer.pipeline._HEARING_FACTOR", 1_000_000)
 
     async def work():
-        close_after_ms = 300
+        close_after_ms = 1000
         config = lab.config(
             paths=[str(lab.folder / "app.log*") if is_inside else str(lab.log)],
-            delivery={"close_rotated_after_ms": close_after_ms},
+            delivery={"close_rotated_after_ms": close_after_ms, "rescan_ms": 20},
         )
         async with lab.tailer(config) as tailer:
             lab.append("0\n")
@@ -73,11 +73,11 @@ def test_a_writer_that_goes_on_in_the_old_file(lab, run, monkeypatch, is_inside)
             rotated = lab.log.rename(lab.folder / "app.log.1")
             await lab.until(lambda: file.gone_at is not None or file.path == str(rotated))
             began_s, written = time.monotonic(), 1
-            while time.monotonic() - began_s < close_after_ms / 1000 * 3:
+            while time.monotonic() - began_s < close_after_ms / 1000 * 1.5:
                 lab.append(f"{written}\n", rotated)
                 written += 1
                 await lab.until(lambda: file.positions.resolved.sequence == written)  # noqa: B023
-                await asyncio.sleep(close_after_ms / 1000 / 10)
+                await asyncio.sleep(close_after_ms / 1000 / 6)  # it is looked at while nothing is new
             assert await lab.messages(written) == [str(number) for number in range(written)]
 
     run(work())

@@ -180,3 +180,37 @@ def test_the_inode_of_an_empty_file_is_used_again(lab, run, is_beside):
         assert await lab.count() == len(events)
 
     run(work())
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_names_that_are_swapped(lab, run, is_stopped):
+    """Each file goes on under its own source, whatever it is called, however little is in it."""
+    one, two = lab.folder / "a.log", lab.folder / "b.log"
+
+    def swap() -> None:
+        one.rename(lab.folder / "c")
+        two.rename(one)
+        (lab.folder / "c").rename(two)
+        lab.append("one on\n", two)
+        lab.append("two on\n", one)
+
+    async def work():
+        config = lab.config(paths=[str(lab.folder / "*.log")])
+        lab.append("one\n", one)
+        lab.append("two\n", two)
+        async with lab.tailer(config) as tailer:
+            await lab.messages(2)
+            await lab.settled(tailer)
+            if not is_stopped:
+                swap()
+                await lab.messages(4)
+        if is_stopped:
+            swap()
+        async with lab.tailer(config):
+            events = await lab.events(4)
+            await asyncio.sleep(0.2)
+        assert await lab.count() == 4
+        source = {event["message"]: event["dp"]["source"] for event in events}
+        assert source["one"] == source["one on"] != source["two"] == source["two on"]
+
+    run(work())
