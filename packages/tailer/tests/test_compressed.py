@@ -35,6 +35,26 @@ def test_rotated_and_compressed_while_stopped(lab, run, suffix):
     run(work())
 
 
+def test_compressed_into_another_folder_while_stopped(lab, run):
+    """What the pattern finds elsewhere is unpacked before its source is called lost."""
+
+    async def work():
+        config = lab.config(paths=[f"{lab.folder}/**/app.log*"])
+        lab.append("one\n" + "x" * 2000 + "\n")
+        async with lab.tailer(config):
+            (first, *_) = await lab.events(2)
+        lab.append("three\n")
+        (lab.folder / "old").mkdir()
+        (lab.folder / "old" / "app.log.1.gz").write_bytes(gzip.compress(lab.log.read_bytes()))
+        lab.log.unlink()
+        async with lab.tailer(config) as tailer:
+            events = await lab.events(3)
+            assert list(tailer.account.lost_bytes) == []
+        assert (events[2]["message"], events[2]["dp"]) == ("three", first["dp"])
+
+    run(work())
+
+
 def test_renamed_and_compressed_inside_the_pattern(lab, run):
     """Rotation that compresses at once: the open file is read to its end, the compressed form repeats nothing."""
 
@@ -124,7 +144,7 @@ def test_old_compressed_logs_are_not_unpacked_to_find_a_copy(lab, run, monkeypat
         async with lab.tailer(lab.config(paths=[str(lab.log)])) as tailer:
             await lab.messages(1)
             await lab.settled(tailer)
-            shutil.copy(lab.log, lab.folder / "app.log.1")
+            shutil.copy(lab.log, lab.folder / "app.log.9")
             os.truncate(lab.log, 0)
             lab.append("two\n")
             await lab.messages(2)

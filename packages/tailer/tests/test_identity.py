@@ -28,6 +28,33 @@ def test_written_anew_at_the_very_same_size(lab, run):
     run(work())
 
 
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_written_anew_with_another_first_line_only(lab, run, is_stopped):
+    """Lines of one length often end alike: that the same bytes lie before the offset is not enough."""
+    lines = ["a" * 20, *["the same line"] * 100], ["b" * 20, *["the same line"] * 100, "last"]
+
+    def write(generation: list[str]) -> None:
+        with lab.log.open("r+b" if lab.log.exists() else "wb") as log:
+            log.truncate(0)
+            log.write("".join(f"{line}\n" for line in generation).encode())
+
+    async def work():
+        write(lines[0])
+        async with lab.tailer() as tailer:
+            await lab.messages(101)
+            await lab.settled(tailer)
+            if not is_stopped:
+                write(lines[1])
+                await lab.messages(203)
+        if is_stopped:
+            write(lines[1])
+        async with lab.tailer():
+            assert await lab.messages(203) == [*lines[0], *lines[1]]
+        assert await lab.count() == 203
+
+    run(work())
+
+
 def test_a_small_copy_is_not_shipped_again_after_two_restarts_and_a_rename(lab, run):
     """A copy that was told from a new log once stays known as one, whatever becomes of its original."""
 
