@@ -171,33 +171,39 @@ def test_written_anew_under_its_own_name(lab, run, more):
     run(work())
 
 
-@pytest.mark.parametrize("is_inside", [True, False], ids=["copy inside the pattern", "copy outside the pattern"])
-def test_copytruncate_of_a_log_that_begins_as_before(lab, run, is_inside):
+@pytest.mark.parametrize("inside", [True, False], ids=["copy inside the pattern", "copy outside the pattern"])
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_copytruncate_of_a_log_that_begins_as_before(lab, run, inside, is_stopped):
     """A service that writes the same banner again, and more than was there before: what follows it tells them apart."""
+    banner = "#" * 3000
+
+    def rotate() -> None:
+        lab.append("two\n")
+        shutil.copy(lab.log, lab.folder / "app.log.1")
+        with lab.log.open("r+b") as log:
+            log.truncate(0)
+            log.write(f"{banner}\nthree\nfour\nfive\n".encode())
 
     async def work():
-        banner = "#" * 3000 + "\n"
-        lab.append(f"{banner}one\n")
-        async with lab.tailer(
-            lab.config(paths=[str(lab.folder / "app.log*") if is_inside else str(lab.log)])
-        ) as tailer:
+        config = lab.config(paths=[str(lab.folder / "app.log*") if inside else str(lab.log)])
+        lab.append(f"{banner}\none\n")
+        async with lab.tailer(config) as tailer:
             await lab.messages(2)
             await lab.until(lambda: _settled(tailer))
-            lab.append("two\n")
-            shutil.copy(lab.log, lab.folder / "app.log.1")
-            with lab.log.open("r+b") as log:
-                log.truncate(0)
-                log.write(f"{banner}three\nfour\nfive\n".encode())
-            tailer.tracker.rescan()  # before anything is read
+            if not is_stopped:
+                rotate()
+                tailer.tracker.rescan()  # before anything is read
+                await lab.messages(7)
+        if is_stopped:
+            rotate()
+        async with lab.tailer(config):
             events = await lab.events(7)
             await asyncio.sleep(0.3)
         assert await lab.count() == 7
         by_source: dict[str, list[str]] = {}
         for event in sorted(events, key=lambda event: event["log"]["offset"]):
             by_source.setdefault(event["dp"]["source"], []).append(event["message"])
-        assert sorted(by_source.values()) == [
-            [banner.strip(), "one", "two"], [banner.strip(), "three", "four", "five"]
-        ]  # fmt: skip
+        assert sorted(by_source.values()) == [[banner, "one", "two"], [banner, "three", "four", "five"]]
 
     run(work())
 
