@@ -8,6 +8,7 @@ import shutil
 import pytest
 import zstandard
 
+from dataplane_common.errors import Transient
 from dataplane_tailer import opening, unpack
 
 
@@ -35,8 +36,13 @@ def test_rotated_and_compressed_while_stopped(lab, run, suffix):
     run(work())
 
 
-def test_compressed_into_another_folder_while_stopped(lab, run):
-    """What the pattern finds elsewhere is unpacked before its source is called lost."""
+def test_compressed_into_another_folder_while_stopped(lab, run, monkeypatch):
+    """What the pattern finds elsewhere is unpacked before its source is called lost, not when the thread comes to it."""
+
+    def later(path, *_options):
+        raise Transient(f"{path}: not yet")
+
+    monkeypatch.setattr(unpack, "open_or_unpack", later)
 
     async def work():
         config = lab.config(paths=[f"{lab.folder}/**/app.log*"])

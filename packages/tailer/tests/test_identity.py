@@ -8,6 +8,7 @@ import sqlite3
 import msgspec
 import pytest
 
+from dataplane_tailer import ship
 from dataplane_tailer.identity import guard_of
 from dataplane_tailer.state import State
 
@@ -51,6 +52,55 @@ def test_written_anew_with_another_first_line_only(lab, run, is_stopped):
         async with lab.tailer():
             assert await lab.messages(203) == [*lines[0], *lines[1]]
         assert await lab.count() == 203
+
+    run(work())
+
+
+@pytest.mark.parametrize("anew", ["other\nlonger\n", "same\nbbb\n"], ids=["behind the offset", "before the offset"])
+def test_written_anew_between_the_look_and_the_read(lab, run, monkeypatch, anew):
+    """What is read is compared with what is known of the file, in the very read."""
+    really, rewrites = ship.read_next, []
+
+    def read_next(*options):
+        if rewrites:
+            lab.log.write_text(rewrites.pop())
+        return really(*options)
+
+    monkeypatch.setattr(ship, "read_next", read_next)
+
+    async def work():
+        lab.append("same\n")
+        async with lab.tailer() as tailer:
+            await lab.messages(1)
+            await lab.settled(tailer)
+            rewrites.append(anew)
+            lab.append("aaa\n")
+            assert await lab.messages(3) == ["same", *anew.splitlines()]
+        assert await lab.count() == 3
+
+    run(work())
+
+
+def test_a_copy_that_comes_when_its_original_is_gone(lab, run):
+    """That the original was truncated is remembered: its copy, however small, repeats it."""
+
+    async def work():
+        lab.append("one\ntwo\n")
+        async with lab.tailer(lab.config(delivery={"hold_copy_ms": 50})) as tailer:
+            await lab.messages(2)
+            shutil.copy(lab.log, lab.folder / "away")
+            lab.append("late\n")
+            await lab.messages(3)
+            await lab.settled(tailer)
+            os.truncate(lab.log, 0)
+            lab.append("after\n")
+            await lab.messages(4)
+            lab.log.unlink()
+            await lab.until(lambda: not tailer.tracker.files and not tailer.tracker.retired)
+            (lab.folder / "away").rename(lab.folder / "app.log.1")
+            await asyncio.sleep(0.6)  # nothing more may come, and nothing tells of that
+        assert await lab.messages(4) == ["one", "two", "late", "after"]
+        assert await lab.count() == 4
 
     run(work())
 
