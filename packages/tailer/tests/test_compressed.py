@@ -37,7 +37,7 @@ def test_rotated_and_compressed_while_stopped(lab, run, suffix):
 
 
 def test_compressed_into_another_folder_while_stopped(lab, run, monkeypatch):
-    """What the pattern finds elsewhere is unpacked before its source is called lost, not when the thread comes to it."""
+    """What the pattern finds elsewhere is unpacked before its source is called lost, not when a thread comes to it."""
 
     def later(path, *_options):
         raise Transient(f"{path}: not yet")
