@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -80,6 +81,36 @@ def test_a_rotated_file_is_finished_when_all_of_it_is_acknowledged(lab, own_nats
             own_nats.resume()
             account = await lab.ledger(first["dp"]["source"])
         assert (account["accepted"], account["acknowledged"]) == (2, 2)
+
+    run(work())
+
+
+def test_what_was_given_up_is_found_in_a_copy(lab, own_nats, run):
+    """As long as something of a truncated file is on its way a copy may turn up: then nothing of it was lost."""
+    lab.url = own_nats.url
+
+    async def work():
+        lab.append("one\n")
+        async with lab.tailer(lab.config(delivery={"ack_timeout_s": 0.5})) as tailer:
+            (first,) = await lab.events(1)
+            own_nats.pause()
+            file = lab.one(tailer)
+            lab.append("two\nhalf")
+            await lab.until(lambda: file.positions.waiting == 1)
+            shutil.copy(lab.log, lab.folder / "away")
+            os.truncate(lab.log, 0)
+            lab.append("new\n")
+            await lab.until(lambda: tailer.tracker.retired)
+            assert file.record.abandoned_bytes == {"truncated_unread": 4}
+            copy = (lab.folder / "away").rename(lab.folder / "app.log.1")
+            await lab.until(lambda: not tailer.tracker.retired)
+            assert file.record.abandoned_bytes == {}
+            own_nats.resume()
+            lab.append("\n", copy)
+            events = await lab.events(4)
+        assert await lab.count() == 4
+        source = first["dp"]["source"]
+        assert [event["message"] for event in events if event["dp"]["source"] == source] == ["one", "two", "half"]
 
     run(work())
 

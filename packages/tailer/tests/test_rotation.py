@@ -168,9 +168,7 @@ def test_truncated_and_refilled_loses_nothing_and_counts_nothing(lab, run):
         async with lab.tailer() as tailer:
             await lab.messages(1)
             source = lab.one(tailer).record.source
-            with lab.log.open("r+b") as file:
-                file.truncate(0)
-                file.write(b"second, longer than the first one\n")
+            lab.log.write_text("second, longer than the first one\n")
             await lab.messages(2)
             await lab.until(lambda: not tailer.tracker.retired)
         assert (await lab.ledger(source)).get("abandoned_bytes", {}) == {}
@@ -182,22 +180,23 @@ def test_rewritten_before_the_checkpoint_was_stored(lab, run, monkeypatch):
     """A checkpoint is about what was read, not about what lies there when it is stored."""
 
     async def work():
-        lab.append("a" * 50 + "\n")
+        banner = "#" * 2000
+        lab.append(f"{banner}\n{'a' * 50}\n")
         async with lab.tailer() as tailer:
-            await lab.messages(1)
-            await lab.until(lambda: lab.one(tailer).positions.waiting == 0)
+            await lab.messages(2)
+            await lab.settled(tailer)
             await _block(tailer)
             file = lab.one(tailer)
             monkeypatch.setattr(Tracker, "rewritten", lambda _tracker, _file: None)  # the crash comes before
             with lab.log.open("r+b") as log:
                 log.truncate(0)
-                log.write(b"b" * 60 + b"\nlast\n")
+                log.write(f"{banner}\n{'b' * 60}\nlast\n".encode())
             tailer.state.save([file.checkpoint()])
             _unblock(tailer)
             tailer.state.save = lambda _records: None
         monkeypatch.undo()
         async with lab.tailer():
-            assert await lab.messages(3) == ["a" * 50, "b" * 60, "last"]
+            assert await lab.messages(5) == [banner, "a" * 50, banner, "b" * 60, "last"]
 
     run(work())
 
