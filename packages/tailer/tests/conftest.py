@@ -23,7 +23,7 @@ from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.file import TailedFile
 from dataplane_tailer.pipeline import Tailer, create
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -260,6 +260,6 @@ def run() -> Callable[[Awaitable[Any]], Any]:
     """Run a coroutine to its end."""
 
     async def bounded(work: Awaitable[Any]) -> Any:
-        return await asyncio.wait_for(work, 90)
+        return await asyncio.wait_for(work, 110)
 
     return lambda work: asyncio.run(bounded(work))

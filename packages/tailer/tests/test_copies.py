@@ -7,7 +7,6 @@ import shutil
 from contextlib import asynccontextmanager
 
 import pytest
-import zstandard
 
 from dataplane_tailer.identity import key_of
 from dataplane_tailer.sight import open_files
@@ -98,86 +97,6 @@ def test_files_that_only_begin_alike_are_both_shipped(lab, run):
             await lab.messages(203)
             lab.append("tiny\n", lab.folder / "app.log.tiny2")
             await lab.messages(204)
-
-    run(work())
-
-
-@pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_rotated_and_compressed_while_stopped(lab, run, suffix):
-    """What was compressed meanwhile is found by its content, and the rest of it is shipped under the old source."""
-
-    async def work():
-        config = lab.config(paths=[str(lab.log)])
-        lab.append("one\n" + "x" * 2000 + "\n")
-        async with lab.tailer(config):
-            first = await lab.events(2)
-        lab.append("three\n")
-        packed = gzip.compress if suffix == "gz" else zstandard.compress
-        (lab.folder / f"app.log.1.{suffix}").write_bytes(packed(lab.log.read_bytes()))
-        lab.log.unlink()
-        lab.append("four\n")
-        async with lab.tailer(config):
-            events = await lab.events(4)
-            await lab.until(lambda: True)
-        third = next(event for event in events if event["message"] == "three")
-        assert (third["dp"], third["event"]["sequence"]) == (first[0]["dp"], 3)
-        assert await lab.count() == 4
-
-    run(work())
-
-
-def test_renamed_and_compressed_inside_the_pattern(lab, run):
-    """Rotation that compresses at once: the open file is read to its end, the compressed form repeats nothing."""
-
-    async def work():
-        lab.append("one\n" + "x" * 2000 + "\n")
-        async with lab.tailer() as tailer:
-            await lab.messages(2)
-            await lab.until(lambda: _settled(tailer))
-            lab.append("three\n")
-            rotated = lab.log.rename(lab.folder / "app.log.1")
-            (lab.folder / "app.log.1.gz").write_bytes(gzip.compress(rotated.read_bytes()))
-            rotated.unlink()
-            lab.append("four\n")
-            await lab.messages(4)
-            await lab.until(lambda: len(tailer.tracker.files) == 1)
-            await asyncio.sleep(0.3)
-        assert await lab.count() == 4
-        async with lab.tailer():
-            await asyncio.sleep(0.3)
-        assert await lab.count() == 4
-
-    run(work())
-
-
-def test_compressed_files_are_read_once(lab, run):
-    """A pattern may name compressed files: their text is shipped, also after a restart only once."""
-
-    async def work():
-        (lab.folder / "app.log.1.gz").write_bytes(gzip.compress(b"a\nb\n"))
-        (lab.folder / "app.log.2.zst").write_bytes(zstandard.compress(b"c\nd"))
-        config = lab.config(delivery={"idle_flush_ms": 50})
-        async with lab.tailer(config) as tailer:
-            assert sorted(await lab.messages(4)) == ["a", "b", "c", "d"]
-            await lab.until(lambda: not tailer.tracker.files)
-        async with lab.tailer(config):
-            await asyncio.sleep(0.3)
-        assert await lab.count() == 4
-
-    run(work())
-
-
-def test_a_compressed_file_that_is_still_being_written_waits(lab, run):
-    """Half a compressed file is not read; it is when it is complete."""
-
-    async def work():
-        whole = gzip.compress(os.urandom(5000).hex().encode() + b"\n")
-        (lab.folder / "app.log.1.gz").write_bytes(whole[:3000])
-        async with lab.tailer():
-            await asyncio.sleep(0.3)
-            assert await lab.count() == 0
-            (lab.folder / "app.log.1.gz").write_bytes(whole)
-            await lab.messages(1)
 
     run(work())
 
@@ -296,19 +215,59 @@ def test_written_anew_under_its_own_name(lab, run, more):
     run(work())
 
 
-def test_a_compressed_file_that_is_written_anew_at_the_same_size(lab, run):
-    """That its inode and size are known says nothing about what is in it now."""
+@pytest.mark.parametrize("inside", [True, False], ids=["copy inside the pattern", "copy outside the pattern"])
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_copytruncate_of_a_log_that_begins_as_before(lab, run, inside, is_stopped):
+    """A service that writes the same banner again, and more than was there before: what follows it tells them apart."""
+    banner = "#" * 3000
+
+    def rotate() -> None:
+        lab.append("two\n")
+        shutil.copy(lab.log, lab.folder / "app.log.1")
+        with lab.log.open("r+b") as log:
+            log.truncate(0)
+            log.write(f"{banner}\nthree\nfour\nfive\n".encode())
 
     async def work():
-        packed = lab.folder / "app.log.1.gz"
-        packed.write_bytes(gzip.compress(b"aaaa\n", mtime=0))
-        async with lab.tailer() as tailer:
+        config = lab.config(paths=[str(lab.folder / "app.log*") if inside else str(lab.log)])
+        lab.append(f"{banner}\none\n")
+        async with lab.tailer(config) as tailer:
+            await lab.messages(2)
+            await lab.until(lambda: _settled(tailer))
+            if not is_stopped:
+                rotate()
+                tailer.tracker.rescan()  # before anything is read
+                await lab.messages(7)
+        if is_stopped:
+            rotate()
+        async with lab.tailer(config):
+            events = await lab.events(7)
+            await asyncio.sleep(0.3)
+        assert await lab.count() == 7
+        by_source: dict[str, list[str]] = {}
+        for event in sorted(events, key=lambda event: event["log"]["offset"]):
+            by_source.setdefault(event["dp"]["source"], []).append(event["message"])
+        assert sorted(by_source.values()) == [[banner, "one", "two"], [banner, "three", "four", "five"]]
+
+    run(work())
+
+
+def test_a_copy_of_what_was_moved_to_another_folder(lab, run):
+    """The file itself goes on, where its writer does; its copy, though it is found first, repeats nothing."""
+
+    async def work():
+        config = lab.config(paths=[f"{lab.folder}/**/app.log*"])
+        lab.append(f"one{'x' * 3000}\n")
+        async with lab.tailer(config) as tailer:
             await lab.messages(1)
-            await lab.until(lambda: not tailer.tracker.files)
-        size = packed.stat().st_size
-        packed.write_bytes(gzip.compress(b"bbbb\n", mtime=0))
-        assert packed.stat().st_size == size
-        async with lab.tailer():
-            assert await lab.messages(2) == ["aaaa", "bbbb"]
+            await lab.until(lambda: _settled(tailer))
+        shutil.copy(lab.log, lab.folder / "app.log.copy")
+        (lab.folder / "old").mkdir()
+        moved = lab.log.rename(lab.folder / "old" / "app.log")
+        async with lab.tailer(config):
+            lab.append("two\n", moved)
+            assert (await lab.messages(2))[1] == "two"
+            await asyncio.sleep(0.3)
+        assert await lab.count() == 2
 
     run(work())

@@ -99,10 +99,10 @@ def _run(lab, tmp_path: Path, point: tuple[str, str, int]) -> int:
         text=True,
     )
     try:
-        process.communicate(timeout=4 if place.endswith("close") else 20)  # all is done long before
+        process.communicate(timeout=4 if place.endswith("close") else 60)  # all is done long before
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # the points on the way out
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     return process.returncode
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import time
+
+import pytest
 
 from dataplane_tailer.identity import key_of
 
@@ -52,6 +55,56 @@ def test_renamed_and_created_anew(lab, run):
     run(work())
 
 
+@pytest.mark.parametrize("is_inside", [False, True], ids=["out of the pattern", "inside the pattern"])
+def test_a_writer_that_goes_on_in_the_old_file(lab, run, monkeypatch, is_inside):
+    """A renamed file is followed as long as it grows, and each line comes soon: not by looking at everything."""
+    monkeypatch.setattr("dataplane_tailer.pipeline._HEARING_FACTOR", 1_000_000)
+
+    async def work():
+        close_after_ms = 800
+        config = lab.config(
+            paths=[str(lab.folder / "app.log*") if is_inside else str(lab.log)],
+            delivery={"close_rotated_after_ms": close_after_ms, "rescan_ms": 20},
+        )
+        async with lab.tailer(config) as tailer:
+            lab.append("0\n")
+            await lab.messages(1)
+            file = lab.one(tailer)
+            rotated = lab.log.rename(lab.folder / "app.log.1")
+            await lab.until(lambda: file.gone_at is not None or file.path == str(rotated))
+            began_s, written = time.monotonic(), 1
+            while time.monotonic() - began_s < close_after_ms / 1000 * 2:
+                lab.append(f"{written}\n", rotated)
+                written += 1
+                await lab.until(lambda: file.positions.resolved.sequence == written)  # noqa: B023
+                await asyncio.sleep(close_after_ms / 1000 / 2)  # it is looked at while nothing is new
+            assert await lab.messages(written) == [str(number) for number in range(written)]
+
+    run(work())
+
+
+@pytest.mark.parametrize("is_quick", [True, False], ids=["while it is open", "after it was finished"])
+def test_renamed_out_of_the_pattern_and_back(lab, run, is_quick):
+    """A file that was away for a while goes on where it was."""
+
+    async def work():
+        config = lab.config(paths=[str(lab.log)], delivery={"close_rotated_after_ms": 60_000 if is_quick else 100})
+        lab.append("one\n")
+        async with lab.tailer(config) as tailer:
+            await lab.messages(1)
+            away = lab.log.rename(lab.folder / "away")
+            await lab.until(lambda: lab.one(tailer).gone_at is not None if is_quick else not tailer.tracker.files)
+            lab.append("two\n", away)
+            away.rename(lab.log)
+            await lab.until(lambda: tailer.tracker.files and lab.one(tailer).gone_at is None)
+            lab.append("three\n")
+            events = await lab.events(3)
+        assert [event["message"] for event in await lab.everything()] == ["one", "two", "three"]
+        assert len({event["dp"]["source"] for event in events}) == 1
+
+    run(work())
+
+
 def test_a_rotated_file_inside_the_pattern_is_not_sent_again(lab, run):
     """A file is its inode and content, not its name: a chain of renames repeats nothing."""
 
@@ -71,8 +124,9 @@ def test_a_rotated_file_inside_the_pattern_is_not_sent_again(lab, run):
     run(work())
 
 
-def test_truncated_and_written_anew(lab, run):
-    """After a truncation the file is a new source, read from its first byte."""
+def test_truncated_and_written_anew(lab, run, monkeypatch):
+    """After a truncation the file is a new source, read from its first byte, and soon: not by looking at everything."""
+    monkeypatch.setattr("dataplane_tailer.pipeline._HEARING_FACTOR", 1_000_000)
 
     async def work():
         async with lab.tailer():

@@ -137,6 +137,21 @@ def test_utf16_from_its_first_byte_and_after_a_truncation(lab, run, order, name)
     run(work())
 
 
+def test_utf16_that_ends_within_a_character(lab, run):
+    """Half a code unit waits for the rest; at the end of a rotated file it is sent as it is, and the file is closed."""
+
+    async def work():
+        config = lab.config(encoding="utf-16-le", paths=[str(lab.log)], delivery={"idle_flush_ms": 200})
+        lab.append("a\nb".encode("utf-16-le") + b"c")
+        async with lab.tailer(config) as tailer:
+            assert await lab.messages(2) == ["a", "b"]
+            lab.log.rename(lab.folder / "old")
+            await lab.until(lambda: not tailer.tracker.files)
+            assert await lab.messages(3) == ["a", "b", "\\x63"]
+
+    run(work())
+
+
 @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
 def test_utf16_from_its_end(lab, run, order):
     """The last line that is passed over ends with a newline of the encoding, not with any byte that looks like one."""

@@ -63,6 +63,60 @@ def test_rotations_while_the_bus_is_away(lab, own_nats, run):
     run(work())
 
 
+def test_a_rotated_file_is_finished_when_all_of_it_is_acknowledged(lab, own_nats, run):
+    """However long that takes: its last account says so, and what was not acknowledged is not forgotten."""
+    lab.url = own_nats.url
+
+    async def work():
+        config = lab.config(paths=[str(lab.log)], delivery={"close_rotated_after_ms": 1, "ack_timeout_s": 0.5})
+        lab.append("one\n")
+        async with lab.tailer(config) as tailer:
+            (first,) = await lab.events(1)
+            own_nats.pause()
+            lab.append("two\n")
+            await lab.until(lambda: lab.one(tailer).positions.waiting == 1)
+            file = lab.one(tailer)
+            lab.log.rename(lab.folder / "old").unlink()
+            await lab.until(lambda: file.gone_at is not None)
+            tailer.tracker.rescan()
+            assert file.key in tailer.tracker.files
+            own_nats.resume()
+            account = await lab.ledger(first["dp"]["source"])
+        assert (account["accepted"], account["acknowledged"]) == (2, 2)
+
+    run(work())
+
+
+def test_what_was_given_up_is_found_in_a_copy(lab, own_nats, run):
+    """As long as something of a truncated file is on its way a copy may turn up: then nothing of it was lost."""
+    lab.url = own_nats.url
+
+    async def work():
+        lab.append("one\n")
+        async with lab.tailer(lab.config(delivery={"ack_timeout_s": 0.5})) as tailer:
+            (first,) = await lab.events(1)
+            own_nats.pause()
+            file = lab.one(tailer)
+            lab.append("two\nhalf")
+            await lab.until(lambda: file.positions.waiting == 1)
+            shutil.copy(lab.log, lab.folder / "away")
+            os.truncate(lab.log, 0)
+            lab.append("new\n")
+            await lab.until(lambda: tailer.tracker.retired)
+            assert file.record.abandoned_bytes == {"truncated_unread": 4}
+            copy = (lab.folder / "away").rename(lab.folder / "app.log.1")
+            await lab.until(lambda: not tailer.tracker.retired)
+            assert file.record.abandoned_bytes == {}
+            own_nats.resume()
+            lab.append("\n", copy)
+            events = await lab.events(4)
+        assert await lab.count() == 4
+        source = first["dp"]["source"]
+        assert [event["message"] for event in events if event["dp"]["source"] == source] == ["one", "two", "half"]
+
+    run(work())
+
+
 def test_a_stream_that_takes_nothing_more(lab, own_nats, run):
     """A stream that is full and discards what is new refuses frames; they are sent until there is room."""
     lab.url = own_nats.url
@@ -195,8 +249,7 @@ def test_a_spoilt_state_is_refused(lab, spoil):
         state.put(f"key {number}", "x" * 100)
     state.close()
     file = lab.state_dir / "state.db"
-    spoilt = spoil(file.read_bytes())
-    file.write_bytes(spoilt)
+    file.write_bytes(spoilt := spoil(file.read_bytes()))
     for _ in range(2):
         with pytest.raises(Fatal, match="move it away"):
             State(lab.state_dir)

@@ -67,9 +67,9 @@ def test_while_a_file_is_unpacked_the_others_are_followed(lab, run, monkeypatch)
     """A large compressed file holds nobody up; its own text comes when it is unpacked."""
     go_on, really = threading.Event(), unpack.open_or_unpack
 
-    def slowly(path, spool):
+    def slowly(*options):
         assert go_on.wait(60)
-        return really(path, spool)
+        return really(*options)
 
     monkeypatch.setattr(unpack, "open_or_unpack", slowly)
 

@@ -18,7 +18,7 @@ from typing import IO, Protocol
 import zstandard
 
 from dataplane_common.errors import Transient
-from dataplane_tailer.identity import HEAD_BYTES
+from dataplane_tailer.identity import HEAD_BYTES, FileKey, key_of
 
 #: What one decompression takes in: it grows to 32 MiB at the worst (zstd: 128 KiB for each four bytes).
 _SLICE_BYTES = 1024
@@ -65,14 +65,14 @@ def is_compressed(path: str) -> bool:
     return path.endswith(_SUFFIXES)
 
 
-def open_content(path: str, spool: Path, *, max_bytes: int = MAX_UNPACKED_BYTES) -> int:
+def open_content(path: str, spool: Path, key: FileKey | None = None, *, max_bytes: int = MAX_UNPACKED_BYTES) -> int:
     """Return a descriptor of the file's text; a compressed one is unpacked into `spool`, however long that takes.
 
     Raises:
         OSError: it cannot be opened.
-        Transient: as `Unpacking.step`.
+        Transient: as `open_or_unpack` and `Unpacking.step`.
     """
-    opened = open_or_unpack(path, spool, max_bytes=max_bytes)
+    opened = open_or_unpack(path, spool, key, max_bytes=max_bytes)
     if isinstance(opened, int):
         return opened
     while (descriptor := opened.step()) is None:
@@ -80,13 +80,19 @@ def open_content(path: str, spool: Path, *, max_bytes: int = MAX_UNPACKED_BYTES)
     return descriptor
 
 
-def open_or_unpack(path: str, spool: Path, *, max_bytes: int = MAX_UNPACKED_BYTES) -> "int | Unpacking":
+def open_or_unpack(
+    path: str, spool: Path, key: FileKey | None = None, *, max_bytes: int = MAX_UNPACKED_BYTES
+) -> "int | Unpacking":
     """Return a descriptor of a plain file, or what unpacks a compressed one in steps.
 
     Raises:
         OSError: it cannot be opened.
+        Transient: it is not the file with this key any more.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe may have taken its place
+    if key is not None and key_of(os.fstat(descriptor)) != key:
+        os.close(descriptor)
+        raise Transient(f"{path}: replaced while it was looked at; it is looked for again")
     if not is_compressed(path) or _member_of(os.pread(descriptor, _LONGEST_MAGIC, 0)) is None:
         return descriptor
     try:

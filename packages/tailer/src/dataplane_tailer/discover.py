@@ -60,17 +60,20 @@ def find(inputs: Iterable[InputConfig]) -> dict[FileKey, Found]:
 def _matches(entry: InputConfig) -> Iterator[str]:
     for pattern in map(glob_of, entry.paths):
         for path in glob.iglob(pattern, flags=_GLOB_FLAGS):
-            if not _is_excluded(path, entry.exclude) and _is_text(path):
+            if _is_excluded(path, entry.exclude):
+                continue
+            if _is_text(path):
                 yield path
+            else:
+                shown = os.fsencode(path).decode(errors="backslashreplace")
+                get_logger("discover").warning("file.unnamable", path=shown, remedy="rename it to UTF-8", key=shown)
 
 
 def _is_text(path: str) -> bool:
-    """Tell whether a name can be written down, and say so if not: events, accounts and the state are UTF-8."""
+    """Tell whether a name can be written down: events, accounts and the state are UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        get_logger("discover").warning("file.unnamable", path=shown, remedy="rename it to valid UTF-8", key=shown)
         return False
     return True
 

@@ -21,6 +21,7 @@ from dataplane_tailer.identity import (
     guard_of,
     has_head,
     head_of,
+    key_of,
     mark_of,
 )
 from dataplane_tailer.multiline import Cut
@@ -174,6 +175,13 @@ class TailedFile:
             if boundary.end == self.offset:
                 self.pass_boundary(boundary)
 
+    def is_at_its_path(self) -> bool:
+        """Tell whether its path still leads to the file."""
+        try:
+            return key_of(os.stat(self.path)) == self.key  # noqa: PTH116 - a string stays a string on this path
+        except OSError:
+            return False
+
     def is_deleted(self) -> bool:
         """Tell whether no name leads to the file any more."""
         try:
@@ -183,11 +191,7 @@ class TailedFile:
 
     def is_intact(self) -> bool:
         """Tell whether the file still holds what was read of it: it was neither truncated nor written anew."""
-        if (
-            self.is_retired
-            or self.size() < self.offset
-            or not guard_of(self.descriptor, self.offset).endswith(self.guard)
-        ):
+        if self.is_retired or guard_of(self.descriptor, self.offset) != self.guard:
             return False
         return has_head(self.descriptor, self.record.head)  # lines of one length often end alike
 
@@ -270,11 +274,7 @@ def trim_head(record: SourceRecord, descriptor: int) -> None:
 
 def is_same(descriptor: int, record: SourceRecord) -> bool:
     """Tell whether an open file still is the generation of a record: same head, same bytes at the checkpoint."""
-    if os.fstat(descriptor).st_size < record.offset:
-        return False
-    if not has_head(descriptor, record.head):
-        return False
-    return guard_of(descriptor, record.offset).hex() == record.guard
+    return has_head(descriptor, record.head) and guard_of(descriptor, record.offset).hex() == record.guard
 
 
 def overdue(files: Iterable[TailedFile], policy: DeliveryConfig, now_s: float) -> list[TailedFile]:

@@ -67,14 +67,14 @@ class Opener:
     _unsaved: list[SourceRecord] = field(default_factory=list)
     _held_since: dict[FileKey, float] = field(default_factory=dict)
 
-    def content_of(self, path: str) -> int:
+    def content_of(self, path: str, key: FileKey) -> int:
         """Return a descriptor of a file's text.
 
         Raises:
             OSError: it cannot be opened.
-            Transient: its compressed form is not complete.
+            Transient: its compressed form is not complete, or it is another file.
         """
-        return open_content(path, self.unpacker.spool)
+        return open_content(path, self.unpacker.spool, key)
 
     def open(self, found: Found) -> TailedFile | Moved | None:
         """Open a file, unless it is refused, incomplete, done, or held back as a copy of one that is still whole."""
@@ -115,11 +115,10 @@ class Opener:
 
         What may be the rest of a source of an earlier run is unpacked at once, before that source is called lost.
         """
-        if is_compressed(found.path) and not (
-            self.is_resuming and self.known.lineage.candidates(packed_head(found.path))
-        ):
-            return self.unpacker.take(found)
-        return self.content_of(found.path)
+        is_plain = not is_compressed(found.path)
+        if is_plain or (self.is_resuming and self.known.lineage.candidates(packed_head(found.path))):
+            return self.content_of(found.path, found.key)
+        return self.unpacker.take(found)
 
     def forget_gone(self, there: Container[FileKey]) -> None:
         """Drop what is remembered of files that are no longer there."""
@@ -147,7 +146,7 @@ class Opener:
             try:
                 if is_compressed(beside) and not packed_head(beside).startswith(record.head):
                     continue
-                descriptor = self.content_of(beside)
+                descriptor = self.content_of(beside, key)
             except (OSError, Transient):
                 continue
             if (offset or record.head) and continues(descriptor, offset, guard, record.head):

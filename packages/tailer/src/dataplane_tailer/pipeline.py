@@ -158,6 +158,7 @@ class Tailer:
             try:
                 self.is_deaf = not watched
                 if watched:
+                    self.rescan_wanted.set()  # what came before the watch is not told
                     async for changed in watch.changes(watched, ended):
                         self._note_changes(changed)
                 await ended.wait()
@@ -165,7 +166,6 @@ class Tailer:
                 self.is_deaf = True
                 get_logger("watch").warning("watch.unavailable", error=str(error), remedy=_WATCH_REMEDY)
                 await wait_first(ended, timeout_s=_RETRY_WATCH_S)
-                self.rescan_wanted.set()
             finally:
                 ended.set()
                 await cancel(reviewer)

@@ -139,7 +139,8 @@ def _cut(file: TailedFile, data: bytes, limit: int, flush: Flush) -> Lines | Pie
     length, ends = cut_piece(data, limit, file.newline)
     number = file.piece + 1
     if length == 0 and flush is Flush.ALL:
-        length, number = len(data) - len(data) % len(file.newline), number if file.piece else 0
+        half = len(data) % len(file.newline) if file.gone_at is None else 0  # of a rotated file nothing is left over
+        length, number = len(data) - half, number if file.piece else 0
     if length == 0:
         return None
     start = file.line_start if file.piece else file.offset

@@ -79,11 +79,9 @@ class Tracker:
 
     def _look_beside(self, record: SourceRecord) -> None:
         """Go on with a source whose file has left the inputs, or count what of it is lost."""
-        entry = entry_for(record.log_path, self.config.inputs)
-        if entry is None:
+        if (entry := entry_for(record.log_path, self.config.inputs)) is None:
             return  # no input of ours any more; its checkpoint stays for the day that it is again
-        beside = self._beside(record)
-        if beside is None:
+        if (beside := self._beside(record)) is None:
             lost = max(0, record.size_seen - record.offset)
             self.log.warning("file.lost", path=record.path, source=record.source, at_least_bytes=lost, key=record.path)
             record.is_final = True
@@ -103,7 +101,7 @@ class Tracker:
         key = record.key
         path = siblings(record.path).get(key)
         if path is not None and key not in self.files and is_likely(path, record):
-            descriptor = self.opener.content_of(path)
+            descriptor = self.opener.content_of(path, key)
             if is_same(descriptor, record):
                 return path, key, descriptor
             os.close(descriptor)
@@ -135,7 +133,11 @@ class Tracker:
     def poll(self) -> None:
         """Look at those files again of which no notification comes: rotated ones, and those that nobody hears of."""
         now_s = time.monotonic()
-        for file in [file for file in self.files.values() if file.is_polled or file.gone_at is not None]:
+        polled = [file for file in self.files.values() if file.is_polled or file.gone_at is not None]
+        if any(file.gone_at is None and not file.is_at_its_path() for file in polled):
+            self.rescan()  # what hot containers rotate must be seen before the next rotation
+            return
+        for file in polled:
             self._look_at(file, now_s)
 
     def _open_all(self, new: list[Found]) -> None:
@@ -149,8 +151,7 @@ class Tracker:
             self._open(found)
 
     def _open(self, found: Found) -> None:
-        known = self.files.get(found.key)
-        if known is not None:
+        if (known := self.files.get(found.key)) is not None:
             known.gone_at, known.record.path = None, found.path
             return
         match self.opener.open(found):

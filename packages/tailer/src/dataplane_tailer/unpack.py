@@ -44,7 +44,7 @@ class Unpacker:
         seen, job = self._jobs.pop(found.key, (version, None))
         if job is None or seen != version or self._is_worth_another_try(found.key, job):
             _discard(job)
-            job = self._threads.submit(self._unpack, found.path)
+            job = self._threads.submit(self._unpack, found.path, found.key)
             loop = asyncio.get_running_loop()
             job.add_done_callback(lambda _job: loop.call_soon_threadsafe(self.on_ready))
         if job.done() and not job.exception():
@@ -61,9 +61,9 @@ class Unpacker:
             del self._failed_s[key]
         return is_due
 
-    def _unpack(self, path: str) -> int:
+    def _unpack(self, path: str, key: FileKey) -> int:
         """Unpack step by step, in the thread."""
-        opened = open_or_unpack(path, self.spool)
+        opened = open_or_unpack(path, self.spool, key)
         while isinstance(opened, Unpacking):
             if self._is_closing.is_set():
                 opened.close()
