@@ -28,6 +28,8 @@ _RESERVED = "nats-"
 ADDED = frozenset({REASON, CAUSE, EVENT_ID, EVENTS, DEAD_AT, PART, MSG_ID})
 #: A cause may quote whole documents; this much says enough, in characters.
 _MAX_CAUSE = 1_000
+#: JetStream stores 64 KiB of headers; a letter adds its own to the original's.
+_MAX_KEPT_BYTES = 48 * 1024
 #: Nothing smaller is worth cutting to; a stream that refuses this refuses everything.
 _SMALLEST_PART_BYTES = 1024
 _BACKOFF = Backoff(initial_s=0.5, max_s=30.0)
@@ -90,8 +92,9 @@ class DeadLetters:
 
 def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, str]]]:
     """Return the letter's messages as (payload, headers), none above `max_bytes` with its headers if that can be."""
+    kept = {keep(name): value for name, value in letter.headers.items() if name not in ADDED or name == MSG_ID}
     headers = {
-        **{keep(name): value for name, value in letter.headers.items() if name not in ADDED or name == MSG_ID},
+        **fitting(kept, min(max_bytes // 2, _MAX_KEPT_BYTES)),
         REASON: letter.reason.value,
         CAUSE: header_text(letter.cause),
         EVENT_ID: header_text(letter.event_id),
@@ -108,6 +111,18 @@ def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, 
         (piece, {**headers, MSG_ID: f"{identity}-{len(pieces)}-{number}", PART: f"{number}/{len(pieces)}"})
         for number, piece in enumerate(pieces, 1)
     ]
+
+
+def fitting(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
+    """Return headers that weigh no more than that: the longest are shortened, or left out, one after the other."""
+    kept = dict(headers)
+    while size_on_wire(b"", kept) > max_bytes:
+        longest = max(kept, key=lambda name: len(name) + len(kept[name]))
+        if len(kept[longest]) > _MAX_CAUSE:
+            kept[longest] = header_text(kept[longest])
+        else:
+            del kept[longest]
+    return kept
 
 
 def keep(name: str) -> str:
