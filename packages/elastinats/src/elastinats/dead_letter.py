@@ -21,6 +21,8 @@ EVENT_ID = "Dp-Event-Id"
 EVENTS = "Dp-Events"
 DEAD_AT = "Dp-Dead-At"
 PART = "Dp-Part"
+#: How the `Nats-Msg-Id` of a replay begins; the letter's sequence follows.
+REPLAY_ID = "replay-DLQ-"
 #: `Nats-` headers belong to the server: the original's are kept under this prefix.
 KEPT = "Dp-Original-"
 _RESERVED = "nats-"
@@ -47,8 +49,8 @@ class Reason(StrEnum):
 class Letter(NamedTuple):
     """A dead letter before it is cut.
 
-    `payload` and `headers` are the original's, `events` how many events it stands for. `carrier` names the message in
-    its stream: a second letter about the same event is a repeat only if the same message brought it.
+    `payload` and `headers` are the original's, `events` how many events it stands for. `carrier` names the
+    replay that brought the event, if one did: any other second letter about the same bytes of an event is a repeat.
     """
 
     subject: str
@@ -101,7 +103,7 @@ def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, 
         EVENTS: str(letter.events),
         DEAD_AT: at,
     }
-    identity = f"dlq-{header_text(letter.carrier)}-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
+    identity = f"dlq-{letter.carrier}-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
     overhead = size_on_wire(b"", {**headers, MSG_ID: f"{identity}-000000-000000", PART: "000000/000000"})
     room = max(_SMALLEST_PART_BYTES, max_bytes - overhead)
     pieces = [letter.payload[start : start + room] for start in range(0, len(letter.payload), room)] or [b""]
@@ -111,6 +113,12 @@ def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, 
         (piece, {**headers, MSG_ID: f"{identity}-{len(pieces)}-{number}", PART: f"{number}/{len(pieces)}"})
         for number, piece in enumerate(pieces, 1)
     ]
+
+
+def carrier(headers: Mapping[str, str]) -> str:
+    """Name the replay of a letter that a message is; every other message that brings an event brings the same one."""
+    told = headers.get(MSG_ID, "")
+    return told if told.startswith(REPLAY_ID) else ""
 
 
 def fitting(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:

@@ -84,6 +84,36 @@ def test_a_replay_that_is_refused_again_is_a_letter_again(bench, scripted):
     bench.run(scenario())
 
 
+def test_an_event_that_another_message_brings_again_has_one_letter(bench, scripted):
+    """A publisher that heard no answer sends again, a tailer begins at its checkpoint: the bytes of an event decide."""
+    refusal = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
+    scripted.bulks += [bench.answers(refusal), bench.answers({"status": 201}, refusal), bench.answers(refusal)]
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+            await bench.publish_frame(bench.line(1), bench.line(0))
+            await bench.until_done(3)
+            assert len(await bench.letters()) == 1
+            await bench.publish_frame(bench.line(0, "something else"))
+            await bench.until_done(4)
+            assert len(await bench.letters()) == 2
+
+    bench.run(scenario())
+
+
+def test_letters_are_remembered_for_longer_than_a_sink_takes_to_come_back(bench):
+    """Killed between a letter and its settlement, it may take long until the message is delivered again."""
+
+    async def scenario() -> None:
+        async with bench.running():
+            info = json.loads(await bench.sink.connection.request("$JS.API.STREAM.INFO.DLQ"))
+            assert info["config"]["duplicate_window"] == 3_600 * 1_000_000_000
+
+    bench.run(scenario())
+
+
 def test_dead_letters_that_cannot_be_stored_hold_their_message(bench, scripted, nats_url):
     """While the stream refuses the letter the message is not acknowledged; afterwards both are done."""
     scripted.bulks.append(
@@ -113,7 +143,7 @@ def test_dead_letters_that_cannot_be_stored_hold_their_message(bench, scripted, 
 
 def parts(bench, text: bytes) -> list[tuple[bytes, dict[str, str]]]:
     """Return the messages of a letter that is too large for two."""
-    letter = Letter(bench.subject, f"LOGS-{text[0]}", text * 3_000, {}, Reason.TOO_LARGE, "why", f"id-{text[0]}")
+    letter = Letter(bench.subject, "", text * 3_000, {}, Reason.TOO_LARGE, "why", f"id-{text[0]}")
     found = cut(letter, "2026-11-22T10:15:30.123456Z", 1_500)
     assert len(found) > 2
     return found
