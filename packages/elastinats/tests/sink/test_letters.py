@@ -65,6 +65,25 @@ def test_a_replayed_dead_letter_is_indexed_under_its_id(bench, scripted):
     assert json.loads(scripted.bodies[1].splitlines()[1])["a"] == 2
 
 
+def test_a_replay_of_what_is_there_by_now_is_a_duplicate(bench, scripted):
+    """Also beyond a rollover: a replay is marked as one, so that it is looked up."""
+    refusal = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
+    scripted.bulks.append(bench.answers(refusal))
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+            (letter,) = await bench.letters()
+            scripted.indices = [".ds-1", ".ds-2"]
+            scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
+            await dlq.replay(bench.sink.connection, bench.sink.publisher, letter)
+            await bench.until_done(2)
+            assert (bench.sink.counts.indexed, bench.sink.counts.duplicate) == (0, 1)
+
+    bench.run(scenario())
+
+
 def test_a_replay_that_is_refused_again_is_a_letter_again(bench, scripted):
     """Replayed before anything was mended, the event is back among the dead letters, not lost."""
     refusal = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
@@ -167,6 +186,8 @@ def test_letters_whose_parts_are_stored_among_each_other_are_told_apart(bench):
             await store(bench, two[-1])
             letters = await bench.letters()
             assert sorted(letter.payload for letter in letters) == [b"1" * 3_000, b"2" * 3_000, b"small"]
+            wanted = dlq.entries(bench.sink.connection, subject=bench.subject, reason="rejected")
+            assert [letter.payload async for letter in wanted] == [b"small"]
             for letter in letters:
                 found = await dlq.find(bench.sink.connection, letter.sequences[0])
                 assert found == letter
