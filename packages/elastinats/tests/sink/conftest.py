@@ -70,7 +70,8 @@ class Bench:
         self.source = event.new_source()
         self.dataset = f"t_{secrets.token_hex(6)}"
         self.subject = f"logs.test.{self.dataset}.host"
-        elasticsearch = ElasticsearchConfig(hosts=(elasticsearch_url,), setup=False, **changes.pop("elasticsearch", {}))
+        more = {"setup": False, **changes.pop("elasticsearch", {})}
+        elasticsearch = ElasticsearchConfig(hosts=(elasticsearch_url,), **more)
         batch = BatchConfig(linger_ms=20, **changes.pop("batch", {}))
         self.config = SinkConfig(
             name=self.dataset,
