@@ -64,8 +64,8 @@ def assert_each_once(plane, total: int, signal: str = "logs") -> None:
     assert (len(counted), set(counted.values())) == (total, {1})
 
 
-def wait_until(condition, plane) -> None:
-    deadline = time.monotonic() + DEADLINE_S
+def wait_until(condition, plane, deadline_s: float = DEADLINE_S) -> None:
+    deadline = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < deadline, plane.outputs()
         time.sleep(0.02)

@@ -73,3 +73,26 @@ def test_a_zip_bomb_is_a_dead_letter_as_it_came(plane):
     (letter,) = letters(plane)
     assert (letter["reason"], letter["bytes"]) == ("too_large", len(bomb))
     assert plane.terminate(sink) == 0
+
+
+@pytest.mark.parametrize(
+    ("identity", "content"),
+    [
+        (b"0" * 16 + b"-" + b"f" * 600, b'"message":"an id of more than 512 bytes"'),
+        (b"0" * 16 + b"-f", b'"a":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+        (b"0" * 16 + b"-f", b'"' + b"n" * 40_000 + b'":1'),
+    ],
+    ids=["id", "nesting", "name"],
+)
+def test_what_is_beyond_elasticsearchs_limits_hurts_no_other(plane, identity, content):
+    """Whether the one document or the whole request is refused: it is a letter or a document, the rest is there."""
+    source = event.new_source().encode()
+    lines = [
+        b'{"_id":"%b-%d","@timestamp":"%b","message":"good"}\n' % (source, number, AT.encode()) for number in range(5)
+    ]
+    lines.insert(2, b'{"_id":"%b","@timestamp":"%b",%b}\n' % (identity, AT.encode(), content))
+    sink = plane.start_sink()
+    publish(plane.nats_url, [(f"logs.test.{plane.dataset}.h", b"".join(lines), {"Dp-Count": str(len(lines))})])
+    wait_until(lambda: plane.count() + len(letters(plane)) == len(lines), plane)
+    assert plane.terminate(sink) == 0
+    assert {f"{source.decode()}-{number}" for number in range(5)} <= {hit["_id"] for hit in hits(plane)}

@@ -46,6 +46,8 @@ def test_a_batch_is_due_when_it_is_full_or_old():
     assert batch.due_in_s(5.0) == 0.0
     assert len(batch.take()) == 2
     assert batch.due_in_s(9.0) is None
+    batch.add(part("x" * 10_000), 9.0)
+    assert batch.due_in_s(9.0) == 0.0
 
 
 @given(sizes, st.integers(1, 1500))

@@ -114,9 +114,10 @@ def test_what_nobody_can_read_is_refused(make_delivery, headers):
 @pytest.mark.parametrize(
     ("headers", "deliveries", "resent"), [({}, 1, False), ({}, 2, True), ({"Dp-Replay": "1"}, 1, True)]
 )
-def test_re_sends_are_known(make_delivery, headers, deliveries, resent):
+@pytest.mark.parametrize("payload", [b"text", b'{"a":1}'])
+def test_re_sends_are_known(make_delivery, headers, deliveries, resent, payload):
     """A replay, or a delivery that is not the first, may have been indexed before."""
-    (part,) = decoded(make_delivery(b"text", headers, deliveries=deliveries))
+    (part,) = decoded(make_delivery(payload, headers, deliveries=deliveries))
     assert part.resent is resent
 
 

@@ -1,6 +1,7 @@
 """Deliveries are answered once, when all of their events are done, and the counts add up at any moment."""
 
 import asyncio
+import time
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,6 +85,22 @@ def test_open_claims_are_kept_alive(make_delivery, recorder):
 
     run(scenario())
     assert recorder.answers == [b"+WPI", b"+WPI", b"+ACK", b"+WPI"]
+
+
+def test_a_sign_of_life_prolongs_what_is_held_and_brings_back_nothing(make_delivery):
+    """What another sink may have been given meanwhile stays in doubt."""
+    settler = Settler(Counts(), hold_s=1_000_000)
+
+    async def scenario() -> None:
+        claim = settler.claim(make_delivery())
+        before = claim.held_until_s
+        await settler.keep_alive()
+        assert claim.held_until_s > before
+        settler.lose_hold()
+        await settler.keep_alive()
+        assert not claim.is_held(time.monotonic())
+
+    run(scenario())
 
 
 def test_what_is_open_is_given_back(make_delivery, recorder):

@@ -107,7 +107,12 @@ class FrameEncoder:
 
 def size_on_wire(payload: bytes, headers: Mapping[str, str]) -> int:
     """Return the bytes that the server counts against `max_payload`: header block and payload."""
-    return len(payload) + sum(len(key) + len(value) + 4 for key, value in headers.items()) + len("NATS/1.0\r\n\r\n")
+    lines = sum(_bytes(key) + _bytes(value) + len(": \r\n") for key, value in headers.items())
+    return len(payload) + lines + len("NATS/1.0\r\n\r\n")
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def decode_payload(payload: bytes, headers: Mapping[str, str], max_bytes: int = MAX_DECODED_BYTES) -> bytes:

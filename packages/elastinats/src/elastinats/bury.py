@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dataplane_common.event import timestamp
-from elastinats.dead_letter import DeadLetters, Letter, Reason
-from elastinats.decode import carrier, originals
+from elastinats.dead_letter import DeadLetters, Letter, Reason, carrier
+from elastinats.decode import originals
 from elastinats.part import Part
 from elastinats.settle import Settler
 
@@ -31,7 +31,14 @@ class Burials:
         delivery = part.claim.delivery
         found = originals(part, positions, self.max_decoded_bytes)
         letters = [
-            Letter(delivery.subject, carrier(delivery), event.payload, event.headers, *causes[position], event.event_id)
+            Letter(
+                delivery.subject,
+                carrier(delivery.headers),
+                event.payload,
+                event.headers,
+                *causes[position],
+                event.event_id,
+            )
             for position, event in zip(positions, found, strict=True)
         ]
         await asyncio.gather(*(self.dead_letters.store(letter, at) for letter in letters))

@@ -21,6 +21,8 @@ EVENT_ID = "Dp-Event-Id"
 EVENTS = "Dp-Events"
 DEAD_AT = "Dp-Dead-At"
 PART = "Dp-Part"
+#: How the `Nats-Msg-Id` of a replay begins; the letter's sequence follows.
+REPLAY_ID = "replay-DLQ-"
 #: `Nats-` headers belong to the server: the original's are kept under this prefix.
 KEPT = "Dp-Original-"
 _RESERVED = "nats-"
@@ -28,6 +30,8 @@ _RESERVED = "nats-"
 ADDED = frozenset({REASON, CAUSE, EVENT_ID, EVENTS, DEAD_AT, PART, MSG_ID})
 #: A cause may quote whole documents; this much says enough, in characters.
 _MAX_CAUSE = 1_000
+#: JetStream stores 64 KiB of headers; a letter adds its own to the original's.
+_MAX_KEPT_BYTES = 48 * 1024
 #: Nothing smaller is worth cutting to; a stream that refuses this refuses everything.
 _SMALLEST_PART_BYTES = 1024
 _BACKOFF = Backoff(initial_s=0.5, max_s=30.0)
@@ -45,8 +49,8 @@ class Reason(StrEnum):
 class Letter(NamedTuple):
     """A dead letter before it is cut.
 
-    `payload` and `headers` are the original's, `events` how many events it stands for. `carrier` names the message in
-    its stream: a second letter about the same event is a repeat only if the same message brought it.
+    `payload` and `headers` are the original's, `events` how many events it stands for. `carrier` names the
+    replay that brought the event, if one did: any other second letter about the same bytes of an event is a repeat.
     """
 
     subject: str
@@ -90,15 +94,16 @@ class DeadLetters:
 
 def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, str]]]:
     """Return the letter's messages as (payload, headers), none above `max_bytes` with its headers if that can be."""
+    kept = {keep(name): value for name, value in letter.headers.items() if name not in ADDED or name == MSG_ID}
     headers = {
-        **{keep(name): value for name, value in letter.headers.items() if name not in ADDED or name == MSG_ID},
+        **fitting(kept, min(max_bytes // 2, _MAX_KEPT_BYTES)),
         REASON: letter.reason.value,
         CAUSE: header_text(letter.cause),
         EVENT_ID: header_text(letter.event_id),
         EVENTS: str(letter.events),
         DEAD_AT: at,
     }
-    identity = f"dlq-{header_text(letter.carrier)}-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
+    identity = f"dlq-{letter.carrier}-{headers[EVENT_ID]}-{zlib.crc32(letter.payload):08x}"
     overhead = size_on_wire(b"", {**headers, MSG_ID: f"{identity}-000000-000000", PART: "000000/000000"})
     room = max(_SMALLEST_PART_BYTES, max_bytes - overhead)
     pieces = [letter.payload[start : start + room] for start in range(0, len(letter.payload), room)] or [b""]
@@ -108,6 +113,24 @@ def cut(letter: Letter, at: str, max_bytes: int) -> list[tuple[bytes, dict[str, 
         (piece, {**headers, MSG_ID: f"{identity}-{len(pieces)}-{number}", PART: f"{number}/{len(pieces)}"})
         for number, piece in enumerate(pieces, 1)
     ]
+
+
+def carrier(headers: Mapping[str, str]) -> str:
+    """Name the replay of a letter that a message is; every other message that brings an event brings the same one."""
+    told = headers.get(MSG_ID, "")
+    return told if told.startswith(REPLAY_ID) else ""
+
+
+def fitting(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
+    """Return headers that weigh no more than that: the longest are shortened, or left out, one after the other."""
+    kept = dict(headers)
+    while size_on_wire(b"", kept) > max_bytes:
+        longest = max(kept, key=lambda name: len(name) + len(kept[name]))
+        if len(kept[longest]) > _MAX_CAUSE:
+            kept[longest] = header_text(kept[longest])
+        else:
+            del kept[longest]
+    return kept
 
 
 def keep(name: str) -> str:

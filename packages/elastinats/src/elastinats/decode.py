@@ -142,12 +142,6 @@ def origin(delivery: Delivery) -> Origin:
     return Origin(metadata.stream, metadata.stream_sequence, metadata.stored_at_ns)
 
 
-def carrier(delivery: Delivery) -> str:
-    """Name the message that a delivery brings: the same for each delivery of it, another one for its replay."""
-    metadata = delivery.metadata
-    return f"{metadata.stream}-{metadata.stream_sequence}"
-
-
 def pieces(headers: Mapping[str, str], payload: bytes) -> list[bytes]:
     """Return the bytes of each event of a message that is no well-formed frame, in the order of their ids."""
     if COUNT in headers:

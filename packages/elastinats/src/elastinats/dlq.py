@@ -15,7 +15,7 @@ import msgspec
 from dataplane_common.bus import Connection, Publisher
 from dataplane_common.errors import Permanent, Transient
 from dataplane_common.frame import MSG_ID, REPLAY
-from elastinats.dead_letter import CAUSE, DEAD_AT, EVENT_ID, PART, REASON, original_headers
+from elastinats.dead_letter import CAUSE, DEAD_AT, EVENT_ID, PART, REASON, REPLAY_ID, original_headers
 
 _STREAM = "DLQ"
 _PREFIX = "dlq."
@@ -149,7 +149,7 @@ async def replay(connection: Connection, publisher: Publisher, entry: Entry) -> 
     """
     if not entry.is_complete:
         raise Permanent(f"dead letter {entry.sequences[0]} is incomplete: a part of it is missing; it can be dropped")
-    headers = {**original_headers(entry.headers), REPLAY: "1", MSG_ID: f"replay-{_STREAM}-{entry.sequences[0]}"}
+    headers = {**original_headers(entry.headers), REPLAY: "1", MSG_ID: f"{REPLAY_ID}{entry.sequences[0]}"}
     await (await publisher.publish(entry.subject, entry.payload, headers))
     await drop(connection, entry)
 

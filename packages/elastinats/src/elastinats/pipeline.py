@@ -16,8 +16,8 @@ from dataplane_common.event import timestamp
 from dataplane_common.frame import COUNT
 from elastinats.batch import Batch
 from elastinats.bulk import Bulks
-from elastinats.dead_letter import DeadLetters, Letter, Reason
-from elastinats.decode import ORIGIN, Limits, carrier, decode, origin
+from elastinats.dead_letter import DeadLetters, Letter, Reason, carrier
+from elastinats.decode import ORIGIN, Limits, decode, origin
 from elastinats.part import Claim, Part
 from elastinats.routes import Feed, Place, Plan, place
 from elastinats.settle import Settler
@@ -140,7 +140,8 @@ class Lane:
         reason = Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
         headers = {**delivery.headers, ORIGIN: first}
         self.settler.decoded(claim, count)
-        letter = Letter(delivery.subject, carrier(delivery), delivery.data, headers, reason, str(error), first, count)
+        replay = carrier(delivery.headers)
+        letter = Letter(delivery.subject, replay, delivery.data, headers, reason, str(error), first, count)
         await self.dead_letters.store(letter, moment)
         await self.settler.dead(claim, count, reason.value)
 

@@ -33,8 +33,6 @@ def scripted() -> Iterator[Scripted]:
 class Bench:
     """One sink between the bus and the script, with a dataset of its own; and what its tests write and read."""
 
-    source = "0123456789abcdef"
-
     def line(self, position: int, message: str = "hello") -> bytes:
         """Return an event's line."""
         return event.encode(event.event_id(self.source, position), AT, {"message": message})
@@ -69,9 +67,11 @@ class Bench:
         asyncio.run(asyncio.wait_for(scenario, 60))
 
     def __init__(self, nats_url: str, elasticsearch_url: str, **changes: Any) -> None:
+        self.source = event.new_source()
         self.dataset = f"t_{secrets.token_hex(6)}"
         self.subject = f"logs.test.{self.dataset}.host"
-        elasticsearch = ElasticsearchConfig(hosts=(elasticsearch_url,), setup=False, **changes.pop("elasticsearch", {}))
+        more = {"setup": False, **changes.pop("elasticsearch", {})}
+        elasticsearch = ElasticsearchConfig(hosts=(elasticsearch_url,), **more)
         batch = BatchConfig(linger_ms=20, **changes.pop("batch", {}))
         self.config = SinkConfig(
             name=self.dataset,

@@ -50,8 +50,9 @@ class _Named(NatsServer):
         return super().config_text(ports).replace("server_name: dataplane-local", f"server_name: {self.directory.name}")
 
 
-def test_a_bus_that_restarts_and_forgets_doubles_nothing(make_bench, scripted, own_server):
-    """Killed, its consumers' state lost: everything is delivered again as if for the first time, and found."""
+@pytest.mark.parametrize("lost", ["obs/*", "obs/*/o.dat"])
+def test_a_bus_that_restarts_and_forgets_doubles_nothing(make_bench, scripted, own_server, lost):
+    """Killed, its consumers or their state lost: everything is delivered again as if for the first time, and found."""
     bench, frames = make_bench(nats_url=own_server.url), 20
     scripted.keeps = True
 
@@ -61,8 +62,8 @@ def test_a_bus_that_restarts_and_forgets_doubles_nothing(make_bench, scripted, o
                 await bench.publish_acknowledged(bench.line(number))
             await bench.until_done(frames)
             await asyncio.to_thread(own_server.kill)
-            for state in own_server.directory.glob("data/**/obs/*"):
-                shutil.rmtree(state)
+            for state in own_server.directory.glob(f"data/**/{lost}"):
+                shutil.rmtree(state) if state.is_dir() else state.unlink()
             scripted.indices = [".ds-1", ".ds-2"]
             await asyncio.to_thread(own_server.start)
             await bench.until_done(2 * frames)
@@ -70,6 +71,32 @@ def test_a_bus_that_restarts_and_forgets_doubles_nothing(make_bench, scripted, o
 
     bench.run(scenario())
     assert {index for index, _ in scripted.documents} == {".ds-1"}
+
+
+def test_what_is_held_over_a_restart_is_no_longer_ours_alone(make_bench, scripted, own_server):
+    """The new session may give it to anyone, who may have indexed it before a rollover: it is looked up."""
+    bench = make_bench(nats_url=own_server.url)
+
+    def busy(lines):
+        scripted.bulks.append(busy)
+        return bench.fails(429)(lines)
+
+    scripted.bulks.append(busy)
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_acknowledged(bench.line(0))
+            await bench.until(lambda: bool(scripted.bodies))
+            await asyncio.to_thread(own_server.kill)
+            await asyncio.to_thread(own_server.start)
+            await bench.until(lambda: bench.sink.connection.sessions > 1)
+            scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
+            scripted.indices = [".ds-1", ".ds-2"]
+            scripted.bulks.clear()
+            await bench.until(lambda: bench.sink.counts.duplicate > 0)
+            assert bench.sink.counts.indexed == 0
+
+    bench.run(scenario())
 
 
 @pytest.mark.timeout(300)

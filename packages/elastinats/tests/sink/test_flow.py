@@ -29,6 +29,21 @@ def test_a_slow_elasticsearch_causes_no_redelivery(make_bench, scripted):
     bench.run(scenario())
 
 
+def test_an_elasticsearch_that_is_away_at_the_start_is_waited_for(make_bench, scripted):
+    """Nothing is pulled until the templates are there: an index that is made without them stays without them."""
+    bench = make_bench(elasticsearch={"setup": True})
+    scripted.told += [("_template", 503, {"error": {"type": "master_not_discovered_exception"}})] * 2
+
+    async def scenario() -> None:
+        async with bench.running():
+            assert scripted.told == []
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+
+    bench.run(scenario())
+    assert bench.exit_code == 0
+
+
 def test_an_absent_elasticsearch_stops_the_pull(make_bench, scripted):
     """While nobody answers, no more is taken than the bulks in flight hold; then all is indexed once."""
     bench = make_bench(batch={"in_flight": 1, "max_count": 1})

@@ -65,6 +65,25 @@ def test_a_replayed_dead_letter_is_indexed_under_its_id(bench, scripted):
     assert json.loads(scripted.bodies[1].splitlines()[1])["a"] == 2
 
 
+def test_a_replay_of_what_is_there_by_now_is_a_duplicate(bench, scripted):
+    """Also beyond a rollover: a replay is marked as one, so that it is looked up."""
+    refusal = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
+    scripted.bulks.append(bench.answers(refusal))
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+            (letter,) = await bench.letters()
+            scripted.indices = [".ds-1", ".ds-2"]
+            scripted.documents[".ds-1", bench.identity(0)] = {"message": "hello"}
+            await dlq.replay(bench.sink.connection, bench.sink.publisher, letter)
+            await bench.until_done(2)
+            assert (bench.sink.counts.indexed, bench.sink.counts.duplicate) == (0, 1)
+
+    bench.run(scenario())
+
+
 def test_a_replay_that_is_refused_again_is_a_letter_again(bench, scripted):
     """Replayed before anything was mended, the event is back among the dead letters, not lost."""
     refusal = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
@@ -80,6 +99,36 @@ def test_a_replay_that_is_refused_again_is_a_letter_again(bench, scripted):
             (second,) = await bench.letters()
             assert second.payload == first.payload
             assert second.sequences != first.sequences
+
+    bench.run(scenario())
+
+
+def test_an_event_that_another_message_brings_again_has_one_letter(bench, scripted):
+    """A publisher that heard no answer sends again, a tailer begins at its checkpoint: the bytes of an event decide."""
+    refusal = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}}
+    scripted.bulks += [bench.answers(refusal), bench.answers({"status": 201}, refusal), bench.answers(refusal)]
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_frame(bench.line(0))
+            await bench.until_done(1)
+            await bench.publish_frame(bench.line(1), bench.line(0))
+            await bench.until_done(3)
+            assert len(await bench.letters()) == 1
+            await bench.publish_frame(bench.line(0, "something else"))
+            await bench.until_done(4)
+            assert len(await bench.letters()) == 2
+
+    bench.run(scenario())
+
+
+def test_letters_are_remembered_for_longer_than_a_sink_takes_to_come_back(bench):
+    """Killed between a letter and its settlement, it may take long until the message is delivered again."""
+
+    async def scenario() -> None:
+        async with bench.running():
+            info = json.loads(await bench.sink.connection.request("$JS.API.STREAM.INFO.DLQ"))
+            assert info["config"]["duplicate_window"] == 3_600 * 1_000_000_000
 
     bench.run(scenario())
 
@@ -113,7 +162,7 @@ def test_dead_letters_that_cannot_be_stored_hold_their_message(bench, scripted, 
 
 def parts(bench, text: bytes) -> list[tuple[bytes, dict[str, str]]]:
     """Return the messages of a letter that is too large for two."""
-    letter = Letter(bench.subject, f"LOGS-{text[0]}", text * 3_000, {}, Reason.TOO_LARGE, "why", f"id-{text[0]}")
+    letter = Letter(bench.subject, "", text * 3_000, {}, Reason.TOO_LARGE, "why", f"id-{text[0]}")
     found = cut(letter, "2026-11-22T10:15:30.123456Z", 1_500)
     assert len(found) > 2
     return found
@@ -137,6 +186,8 @@ def test_letters_whose_parts_are_stored_among_each_other_are_told_apart(bench):
             await store(bench, two[-1])
             letters = await bench.letters()
             assert sorted(letter.payload for letter in letters) == [b"1" * 3_000, b"2" * 3_000, b"small"]
+            wanted = dlq.entries(bench.sink.connection, subject=bench.subject, reason="rejected")
+            assert [letter.payload async for letter in wanted] == [b"small"]
             for letter in letters:
                 found = await dlq.find(bench.sink.connection, letter.sequences[0])
                 assert found == letter

@@ -14,6 +14,7 @@ POISON = {
     "an origin in the far future": (b"text", {"Dp-Origin": f"x-1-{'f' * 40}-0"}, 1),
     "an origin beyond any number": (b"text", {"Dp-Origin": f"x-{'9' * 5_000}-1-0"}, 1),
     "a frame that says more than it has": (b"text", {"Dp-Count": "12"}, 1),
+    "headers that leave no room": (b"\x00", {"Dp-Version": "7", "Trace": "t" * 65_400}, 1),
     "zstd with a broken middle": (b"\x28\xb5\x2f\xfd" + b"\x55" * 50, {"Content-Encoding": "zstd"}, 1),
 }
 

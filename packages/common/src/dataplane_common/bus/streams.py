@@ -13,14 +13,14 @@ import msgspec
 from dataplane_common.bus.connection import Connection
 from dataplane_common.errors import Fatal, Transient
 
-#: How long the server remembers a `Nats-Msg-Id`.
+#: How long the server remembers a `Nats-Msg-Id`, where nothing else is said.
 DUPLICATE_WINDOW_S = 120
 _NS = 1_000_000_000
 _STREAM_NOT_FOUND = 10059
 
 
 class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One stream; `max_age_s` 0 means no limit of age."""
+    """One stream; `max_age_s` 0 means no limit of age, and a `Nats-Msg-Id` is remembered for `duplicate_window_s`."""
 
     name: str
     subjects: tuple[str, ...]
@@ -29,6 +29,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_age_s: int = 0
     max_bytes: int = -1
     replicas: int = 1
+    duplicate_window_s: int = DUPLICATE_WINDOW_S
 
     def as_api(self) -> dict[str, Any]:
         """Return the body of `$JS.API.STREAM.CREATE` (durations are nanoseconds there)."""
@@ -45,7 +46,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "max_msg_size": -1,
             "max_consumers": -1,
             "num_replicas": self.replicas,
-            "duplicate_window": DUPLICATE_WINDOW_S * _NS,
+            "duplicate_window": self.duplicate_window_s * _NS,
         }
 
 
