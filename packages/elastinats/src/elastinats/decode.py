@@ -86,11 +86,13 @@ def _single(claim: Claim, place: Place, ingested: str, style: Style) -> Part | N
     """Take the quick way of one JSON object without headers; None where there is another one."""
     delivery = claim.delivery
     data = delivery.data
-    if data[:1] != b"{" or b"\n" in data:
+    content = foreign.finished(data, place)
+    if content is None and (data[:1] != b"{" or b"\n" in data):
         return None
     metadata = delivery.metadata
     stored_at_ns = metadata.stored_at_ns
-    content = foreign.document(data, foreign.Context(delivery.subject, place, stored_at_ns))
+    if content is None:
+        content = foreign.parsed(data, foreign.Context(delivery.subject, place, stored_at_ns))
     before, after = seams(place.target, ingested, style)
     numbers = (metadata.stream_sequence, stored_at_ns)
     body = b"%b%b-%d-%x-0%b%b\n" % (before, _quoted(metadata.stream), *numbers, after, content[1:])
