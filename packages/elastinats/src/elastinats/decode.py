@@ -23,10 +23,10 @@ from elastinats.rules import NO_RULES, Rules
 
 #: On a dead letter of somebody else's message: where its first event was stored, so that a replay keeps the id.
 ORIGIN = "Dp-Origin"
-_LINE_START = b'{"_id":"'
+_BEFORE_ID = len(b'{"_id":"')
 _OUR_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]+(?:\.[0-9]+)?")
-#: The same with the end of its JSON text and the next member, at the start of a line whose own start is cut off.
-_OUR_ID_ENDS = re.compile(_OUR_ID.pattern + rb'",').match
+#: A line of ours begins with its id and goes on with another member.
+_starts_as_ours = re.compile(rb'\{"_id":"' + _OUR_ID.pattern + rb'",').match
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b\x08": "gzip"}
 #: First bytes of them.
 _MAGIC_STARTS = {magic[:1] for magic in _MAGIC}
@@ -119,13 +119,11 @@ def unpack(delivery: Delivery, max_bytes: int) -> bytes:
 
 def frame_body(payload: bytes, joint: Seams) -> tuple[bytes, int] | None:
     """Turn a frame's lines into bulk actions by cutting and joining; None if some line is not an event's."""
-    if not payload.startswith(_LINE_START):
+    lines = payload.removesuffix(b"\n").split(b"\n")
+    if None in map(_starts_as_ours, lines):
         return None
-    lines = payload.removesuffix(b"\n")[len(_LINE_START) :].split(b"\n" + _LINE_START)
-    if payload.count(b"\n") != len(lines) - (not payload.endswith(b"\n")) or None in map(_OUR_ID_ENDS, lines):
-        return None
-    starts = b"\n" + joint.action
-    return joint.action + starts.join([line.replace(b'",', joint.middle, 1) for line in lines]) + b"\n", len(lines)
+    parts = [line[_BEFORE_ID:].replace(b'",', joint.middle, 1) for line in lines]
+    return joint.action + (b"\n" + joint.action).join(parts) + b"\n", len(lines)
 
 
 def origin(delivery: Delivery) -> Origin:
