@@ -96,7 +96,7 @@ def _single(claim: Claim, place: Place, ingested: str, style: Style) -> Part | N
     before, after = seams(place.target, ingested, style)
     numbers = (metadata.stream_sequence, stored_at_ns)
     body = b"%b%b-%d-%x-0%b%b\n" % (before, _quoted(metadata.stream), *numbers, after, content[1:])
-    resent = style.is_exact and delivery.may_be_repeated
+    resent = delivery.may_be_repeated and style.is_exact
     return Part(claim, place.target, body, 1, False, resent, style)  # noqa: FBT003 - names take as long as the rest
 
 
