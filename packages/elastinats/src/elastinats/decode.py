@@ -23,10 +23,10 @@ from elastinats.rules import NO_RULES, Rules
 
 #: On a dead letter of somebody else's message: where its first event was stored, so that a replay keeps the id.
 ORIGIN = "Dp-Origin"
-_LINE_START = b'{"_id":"'
+_BEFORE_ID = len(b'{"_id":"')
 _OUR_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]+(?:\.[0-9]+)?")
-#: The same with the end of its JSON text and the next member, at the start of a line whose own start is cut off.
-_OUR_ID_ENDS = re.compile(_OUR_ID.pattern + rb'",').match
+#: A line of ours begins with its id and goes on with another member.
+_starts_as_ours = re.compile(rb'\{"_id":"' + _OUR_ID.pattern + rb'",').match
 #: Servers count nanoseconds in 64 bits, which end in 2262.
 _END_OF_TIME_NS = 1 << 63
 _MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b\x08": "gzip"}
@@ -88,15 +88,17 @@ def _single(claim: Claim, place: Place, ingested: str, style: Style) -> Part | N
     """Take the quick way of one JSON object without headers; None where there is another one."""
     delivery = claim.delivery
     data = delivery.data
-    if data[:1] != b"{" or b"\n" in data:
+    content = foreign.finished(data, place)
+    if content is None and (data[:1] != b"{" or b"\n" in data):
         return None
     metadata = delivery.metadata
     stored_at_ns = metadata.stored_at_ns
-    content = foreign.document(data, foreign.Context(delivery.subject, place, stored_at_ns))
+    if content is None:
+        content = foreign.parsed(data, foreign.Context(delivery.subject, place, stored_at_ns))
     before, after = seams(place.target, ingested, style)
     numbers = (metadata.stream_sequence, stored_at_ns)
     body = b"%b%b-%d-%x-0%b%b\n" % (before, _quoted(metadata.stream), *numbers, after, content[1:])
-    resent = style.is_exact and delivery.may_be_repeated
+    resent = delivery.may_be_repeated and style.is_exact
     return Part(claim, place.target, body, 1, False, resent, style)  # noqa: FBT003 - names take as long as the rest
 
 
@@ -119,13 +121,11 @@ def unpack(delivery: Delivery, max_bytes: int) -> bytes:
 
 def frame_body(payload: bytes, joint: Seams) -> tuple[bytes, int] | None:
     """Turn a frame's lines into bulk actions by cutting and joining; None if some line is not an event's."""
-    if not payload.startswith(_LINE_START):
+    lines = payload.removesuffix(b"\n").split(b"\n")
+    if None in map(_starts_as_ours, lines):
         return None
-    lines = payload.removesuffix(b"\n")[len(_LINE_START) :].split(b"\n" + _LINE_START)
-    if payload.count(b"\n") != len(lines) - (not payload.endswith(b"\n")) or None in map(_OUR_ID_ENDS, lines):
-        return None
-    starts = b"\n" + joint.action
-    return joint.action + starts.join([line.replace(b'",', joint.middle, 1) for line in lines]) + b"\n", len(lines)
+    parts = [line[_BEFORE_ID:].replace(b'",', joint.middle, 1) for line in lines]
+    return joint.action + (b"\n" + joint.action).join(parts) + b"\n", len(lines)
 
 
 def origin(delivery: Delivery) -> Origin:

@@ -32,6 +32,8 @@ _ODD_NAME = re.compile(rb'"(?:\s*|\.[^"]*|[^"]*\.\s*\.[^"]*|[^"]*\.)"\s*:')
 _DISGUISED_QUOTE = b"\\u0022"
 _NS = 1_000_000_000
 _moulds = Moulds()
+#: Returns one event's JSON object with the envelope if its shape is known: it is one line then, and was not parsed.
+finished = _moulds.fill
 
 
 class Context(Struct, frozen=True, gc=False):
@@ -66,8 +68,11 @@ def split(payload: bytes) -> list[bytes]:
 
 def document(piece: bytes, context: Context) -> bytes:
     """Return one event's JSON object with the envelope filled in."""
-    if (filled := _moulds.fill(piece, context.place)) is not None:
-        return filled
+    return finished(piece, context.place) or parsed(piece, context)
+
+
+def parsed(piece: bytes, context: Context) -> bytes:
+    """Return the same for a piece that `finished` knows no shape of."""
     fields = load(piece)
     if not isinstance(fields, dict):
         return dump(_from_text(piece, context))

@@ -41,8 +41,10 @@ _BACKOFF = Backoff(initial_s=0.5, max_s=10.0)
 _TICK_S = 1.0
 #: A deleted stream is missed by every publisher; four questions each time are nothing.
 _LOOK_FOR_STREAMS_S = 2.0
-#: Objects between two looks for cycles; a bulk of single messages makes this many, Python's 700 are some 150 messages.
-_GC_THRESHOLD = 50_000
+#: Python looks for cycles whenever there are this many objects more; if nobody says otherwise, 700: 200 messages.
+_GC_THRESHOLD = 100_000
+#: An error of a bulk request can be in a cycle with its body, megabytes that Python does not know of.
+_COLLECT_EVERY_S = 2.0
 #: A claim is kept alive this many times within `ack_wait`.
 _SIGNS_OF_LIFE = 3
 
@@ -188,7 +190,7 @@ async def serve(
     try:
         _log.info("sink.started", name=config.name, routes=[route.name for route in config.routes])
         await sink.prepare(stop)
-        _collect_less()
+        beside.append(asyncio.ensure_future(_collect_by_the_clock()))
         notify.ready(f"{len(sink.feeds)} consumers")
         beside.append(asyncio.ensure_future(_reload(sink, reload_wanted, load)))
         return int(await flow(sink, stop))
@@ -226,10 +228,14 @@ async def flow(sink: Sink, stop: asyncio.Event) -> ExitCode:
     return ExitCode.CLEAN if finished else ExitCode.GRACE_EXCEEDED
 
 
-def _collect_less() -> None:
-    """Look for cycles less often, and not in what stays for good: messages make none, and there are many of them."""
+async def _collect_by_the_clock() -> None:
+    """Look for cycles now and then until cancelled, and not in what stays: messages are many, and in no cycle."""
+    gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+    while True:
+        await asyncio.sleep(_COLLECT_EVERY_S)
+        gc.collect()
 
 
 async def _reload(sink: Sink, wanted: asyncio.Event, load: Callable[[], SinkConfig]) -> None:
