@@ -1,6 +1,7 @@
 """The bounded queue and its policies."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,30 @@ def test_a_closed_queue_counts_what_comes_late() -> None:
     assert queue.dropped == {"closed": 1}
 
 
+def test_whoever_looks_sees_what_was_just_put() -> None:
+    """Each way of looking counts what came before it."""
+    looks: list[tuple[Callable[[BoundedQueue], object], object]] = [
+        (len, 1),
+        (lambda queue: queue.accepted, 1),
+        (lambda queue: queue.queued_bytes, 11),
+        (BoundedQueue.oldest, 1),
+        (BoundedQueue.counts, (1, 0, 1, 11, {})),
+        (lambda queue: (queue.clear("exit"), queue.dropped), (None, {"exit": 1})),
+    ]
+    for look, expected in looks:
+        queue = _queue()
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x"))
+        assert look(queue) == expected
+
+
+def test_large_events_are_bounded_though_nobody_looks() -> None:
+    """Where no thread takes or counts, calls themselves keep the bound."""
+    queue = _queue(max_bytes=20_000)
+    for _ in range(20):
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x" * 9_000))
+    assert queue.dropped == {"queue_full": 18}
+
+
 def test_take_stops_at_its_limits() -> None:
     """A take has at most so many events and bytes, but always one."""
     queue = _queue()
@@ -122,12 +147,15 @@ def test_the_account_adds_up_within_bounds(
     """Whatever is put and taken, accepted = taken + queued + dropped, and no bound is passed."""
     queue = _queue(max_events, max_bytes, overflow)
     numbers: list[int] = []
+    put = 0
     for step in steps:
         if isinstance(step, int):
             numbers.extend(entry.number for entry in queue.take(step, 10**6))
         else:
             queue.put(Entry.of(step[0], _ROUTE, b"x" * step[1]))
+            put += 1
         counts = queue.counts()
+        assert counts.accepted == put
         assert counts.queued <= max_events
         assert 0 <= counts.queued_bytes <= max_bytes
         assert counts.accepted == counts.taken + counts.queued + sum(counts.dropped.values())

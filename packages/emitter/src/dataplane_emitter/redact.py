@@ -17,9 +17,16 @@ from dataplane_emitter.settings import RedactConfig
 
 Redact = Callable[[str, Any], Any]
 #: What the plane itself reads; a pattern that happens to fit a time must not make the event unreadable.
-_PROTECTED = frozenset({"@timestamp", "log.level", "event", "trace", "span", "metric"})
+_PROTECTED = frozenset({
+    "@timestamp", "log.level", "event.dataset", "event.suppressed", "event.original_size", "trace.id", "span.id",
+    *(f"metric.{name}" for name in ("name", "type", "unit", "interval_ms", "value", "count", "sum", "min", "max",
+                                    "buckets")),
+})  # fmt: skip
 #: Names that a pattern never changes.
-_ENVELOPE = _PROTECTED | {"message", "log", "process", "error", "labels", "service", "host", "ecs"}
+_ENVELOPE = _PROTECTED | {"message", "log", "process", "error", "labels", "service", "host", "ecs", "event", "trace",
+                          "span", "metric"}  # fmt: skip
+#: What is left of an event that could not be examined.
+_KEPT = {"log": "level", "service": "name", "host": "name", "ecs": "version", "event": "dataset"}
 #: Objects within objects that are examined; what is deeper is masked. A body has at most 12 levels of its own.
 _MAX_DEPTH = 40
 #: Characters of a name in a text that are compared with the exceptions.
@@ -155,12 +162,10 @@ class Redactor:
     def _remains(self, body: bytes) -> bytes:
         """Return what is left of an event that could not be examined: when, how bad, where it belongs."""
         document = msgspec.json.decode(body)
-        kept = {name: document[name] for name in ("@timestamp", "metric") if name in document}
-        kept["message"] = self._mask
-        if "log" in document:
-            kept["log"] = {"level": document["log"].get("level")}
-        if "event" in document:  # the last member, as it was
-            kept["event"] = document["event"]
+        kept = {"@timestamp": document.get("@timestamp"), "message": self._mask}
+        if isinstance(metric := document.get("metric"), dict):
+            kept["metric"] = {name: value for name, value in metric.items() if f"metric.{name}" in _PROTECTED}
+        kept |= {name: {key: document[name].get(key)} for name, key in _KEPT.items() if name in document}
         return msgspec.json.encode(kept)
 
 
