@@ -99,3 +99,11 @@ def test_secrets_are_not_shown(tmp_path):
     assert shown["nats"]["servers"] == ["nats://***@host:4222"]
     assert shown["nats"]["password_file"] == "/p"
     assert "hunter2" not in str(shown)
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "hunt/er2", "hunt@er2", "h:u:nter2?#"])
+def test_a_url_is_shown_without_its_user(secret: str) -> None:
+    """Neither a text about a server nor the `repr` of a configuration, as traces show it, has a password."""
+    url = f"nats://me:{secret}@host:4222"
+    assert config.mask_url(f"{url}, {url}: refused") == "nats://***@host:4222, nats://***@host:4222: refused"
+    assert secret not in repr(config.NatsConfig(servers=(url,)))

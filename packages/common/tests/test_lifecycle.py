@@ -1,11 +1,16 @@
 """Rules of ending: real signals to real processes."""
 
 import asyncio
+import functools
+import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
-from dataplane_common.lifecycle import cancel
+import pytest
+
+from dataplane_common.lifecycle import cancel, pass_on_if_from_signal
 
 SERVICE = """
 import asyncio, sys
@@ -90,3 +95,30 @@ def test_an_error_of_ours_is_one_line_and_its_exit_code() -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=10)
     assert (err, process.returncode) == ("error: x: wrong\n", 2)
+
+
+class _Limit:
+    def method(self, *_: object) -> None:
+        raise TimeoutError
+
+    __call__ = method
+
+
+@pytest.mark.parametrize("handler", [_Limit().method, _Limit(), functools.partial(_Limit.method, _Limit())])
+def test_what_a_signals_handler_raises_is_passed_on(handler: Any) -> None:
+    """A handler may be anything that can be called; the same exception from elsewhere is kept."""
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(TimeoutError):
+            _keep(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        _keep(lambda: int("x"))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    _keep(handler)
+
+
+def _keep(work: Any) -> None:
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - as who keeps everything does
+        pass_on_if_from_signal(error)

@@ -178,18 +178,23 @@ def test_own_diagnostics_show_no_payload_and_no_credential(run_program: RunProgr
 
 
 def test_the_client_and_asyncio_at_debug_write_nothing_back(bus: Any, run_program: RunProgram, dataset: str) -> None:
-    """A root logger at DEBUG with PYTHONASYNCIODEBUG on: no recursion, no record of the client on stderr or the bus."""
+    """A root logger at DEBUG, PYTHONASYNCIODEBUG on and our loop slow: no recursion, no warning of ours to anybody."""
     program = """
-        import logging, sys
+        import logging, os, sys, time
         from dataplane_emitter import configure
+        os.environ["PYTHONASYNCIODEBUG"] = "1"
         emitter = configure(service=sys.argv[2], namespace="test", servers=sys.argv[1])
-        logging.basicConfig(level=logging.DEBUG, handlers=[emitter.handler()])
+        warnings = logging.StreamHandler(sys.stdout)
+        warnings.setLevel(logging.WARNING)
+        logging.basicConfig(level=logging.DEBUG, handlers=[emitter.handler(), warnings])
+        emitter.gauge("slow", callback=lambda: time.sleep(0.2) or 1.0)
         for number in range(200):
             logging.getLogger("app").debug("x")
         assert emitter.flush(10)
-        assert emitter.stats().accepted == 200
+        assert emitter.stats().accepted == 201
     """
-    assert run_program(program, bus.url, dataset).stderr == ""
+    done = run_program(program, bus.url, dataset)
+    assert (done.stdout, done.stderr) == ("", "")
     assert len(bus.events(dataset)) == 200
 
 

@@ -1,6 +1,7 @@
 """The bounded queue and its policies."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 
 from dataplane_emitter import level
 from dataplane_emitter.envelope import Route
-from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.queue import BoundedQueue, Entry
 from dataplane_emitter.settings import Overflow, QueueConfig
 
-_ROUTE = Route("logs.test.d.h", {"dataset": "d"}, b'{"dataset":"d"}', b"", 10)
+_ROUTE = Route("logs.test.d.h", {"dataset": "d"}, b',"event":{"dataset":"d","sequence":', -1, b"", 10)
 
 
 def _queue(max_events: int = 1_000, max_bytes: int = 10**9, overflow: Overflow = "drop_lowest") -> BoundedQueue:
@@ -26,7 +27,7 @@ def test_events_leave_in_the_order_they_came() -> None:
     """The rank says what is dropped, not what is first."""
     queue = _queue()
     for number, rank in enumerate([level.ERROR, level.DEBUG, level.INFO, level.DEBUG, level.WARNING]):
-        queue.put(rank, _ROUTE, b"%d" % number)
+        queue.put(Entry.of(rank, _ROUTE, b"%d" % number))
     assert _bodies(queue) == [b"0", b"1", b"2", b"3", b"4"]
 
 
@@ -35,7 +36,7 @@ def test_errors_outlive_debug() -> None:
     queue = _queue(max_events=3)
     for rank, body in [(level.ERROR, b"e1"), (level.DEBUG, b"d1"), (level.DEBUG, b"d2"), (level.ERROR, b"e2"),
                        (level.INFO, b"i1"), (level.ERROR, b"e3"), (level.DEBUG, b"d3")]:  # fmt: skip
-        queue.put(rank, _ROUTE, body)
+        queue.put(Entry.of(rank, _ROUTE, body))
     assert _bodies(queue) == [b"e1", b"e2", b"e3"]
     assert queue.dropped == {"queue_full": 4}
 
@@ -45,7 +46,7 @@ def test_other_policies_go_by_age(overflow: Overflow, left: list[bytes]) -> None
     """`drop_oldest` keeps the latest, `drop_newest` the first, whatever their level."""
     queue = _queue(max_events=2, overflow=overflow)
     for number, rank in enumerate([level.ERROR, level.DEBUG, level.INFO]):
-        queue.put(rank, _ROUTE, b"%d" % number)
+        queue.put(Entry.of(rank, _ROUTE, b"%d" % number))
     assert _bodies(queue) == left
 
 
@@ -53,9 +54,9 @@ def test_bytes_are_a_bound_too() -> None:
     """Many small events leave for a large one, and what is larger than the queue is dropped itself."""
     queue = _queue(max_bytes=100)
     for _ in range(5):
-        queue.put(level.INFO, _ROUTE, b"x" * 10)
-    queue.put(level.INFO, _ROUTE, b"y" * 70)
-    queue.put(level.ERROR, _ROUTE, b"z" * 200)
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x" * 10))
+    queue.put(Entry.of(level.INFO, _ROUTE, b"y" * 70))
+    queue.put(Entry.of(level.ERROR, _ROUTE, b"z" * 200))
     assert queue.queued_bytes <= 100
     assert _bodies(queue)[-1] == b"y" * 70
     assert queue.dropped["queue_full"] == 5
@@ -64,8 +65,8 @@ def test_bytes_are_a_bound_too() -> None:
 def test_try_put_drops_nothing() -> None:
     """A point that finds no room is given back, uncounted."""
     queue = _queue(max_events=1)
-    assert queue.try_put(level.ERROR, _ROUTE, b"1")
-    assert not queue.try_put(level.ERROR, _ROUTE, b"2")
+    assert queue.try_put(Entry.of(level.ERROR, _ROUTE, b"1"))
+    assert not queue.try_put(Entry.of(level.ERROR, _ROUTE, b"2"))
     assert queue.counts().accepted == 1
     assert queue.dropped == {}
 
@@ -73,18 +74,42 @@ def test_try_put_drops_nothing() -> None:
 def test_a_closed_queue_counts_what_comes_late() -> None:
     """After closing, what waits can be taken, what comes is counted as dropped."""
     queue = _queue()
-    queue.put(level.INFO, _ROUTE, b"1")
+    queue.put(Entry.of(level.INFO, _ROUTE, b"1"))
     queue.close()
-    queue.put(level.INFO, _ROUTE, b"2")
+    queue.put(Entry.of(level.INFO, _ROUTE, b"2"))
     assert _bodies(queue) == [b"1"]
     assert queue.dropped == {"closed": 1}
+
+
+def test_whoever_looks_sees_what_was_just_put() -> None:
+    """Each way of looking counts what came before it."""
+    looks: list[tuple[Callable[[BoundedQueue], object], object]] = [
+        (len, 1),
+        (lambda queue: queue.accepted, 1),
+        (lambda queue: queue.queued_bytes, 11),
+        (BoundedQueue.oldest, 1),
+        (BoundedQueue.counts, (1, 0, 1, 11, {})),
+        (lambda queue: (queue.clear("exit"), queue.dropped), (None, {"exit": 1})),
+    ]
+    for look, expected in looks:
+        queue = _queue()
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x"))
+        assert look(queue) == expected
+
+
+def test_large_events_are_bounded_though_nobody_looks() -> None:
+    """Where no thread takes or counts, calls themselves keep the bound."""
+    queue = _queue(max_bytes=20_000)
+    for _ in range(20):
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x" * 9_000))
+    assert queue.dropped == {"queue_full": 18}
 
 
 def test_take_stops_at_its_limits() -> None:
     """A take has at most so many events and bytes, but always one."""
     queue = _queue()
     for _ in range(5):
-        queue.put(level.INFO, _ROUTE, b"x" * 90)
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x" * 90))
     assert len(queue.take(2, 10**6)) == 2
     assert len(queue.take(10, 150)) == 1
     assert len(queue.take(10, 1)) == 1
@@ -92,21 +117,21 @@ def test_take_stops_at_its_limits() -> None:
 
 
 def test_a_flood_lets_a_busy_reader_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every 64th call stands aside, but only while the queue fills and its reader computes."""
+    """Every 128th call stands aside, but only while the queue fills and its reader computes."""
     pauses: list[float] = []
     monkeypatch.setattr("dataplane_emitter.queue.time.sleep", pauses.append)
-    queue = _queue(max_events=1_000)
+    queue = _queue(max_events=2_000)
     for _ in range(256):
-        queue.put(level.INFO, _ROUTE, b"x")
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x"))
     assert pauses == []
     queue.is_reader_busy = True
-    for _ in range(256):
-        queue.put(level.INFO, _ROUTE, b"x")
+    for _ in range(512):
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x"))
     assert len(pauses) == 4
     assert max(pauses) <= 0.0001
-    queue.take(500, 10**6)
-    for _ in range(64):
-        queue.put(level.INFO, _ROUTE, b"x")
+    queue.take(10**6, 10**6)
+    for _ in range(128):
+        queue.put(Entry.of(level.INFO, _ROUTE, b"x"))
     assert len(pauses) == 4
 
 
@@ -122,12 +147,15 @@ def test_the_account_adds_up_within_bounds(
     """Whatever is put and taken, accepted = taken + queued + dropped, and no bound is passed."""
     queue = _queue(max_events, max_bytes, overflow)
     numbers: list[int] = []
+    put = 0
     for step in steps:
         if isinstance(step, int):
             numbers.extend(entry.number for entry in queue.take(step, 10**6))
         else:
-            queue.put(step[0], _ROUTE, b"x" * step[1])
+            queue.put(Entry.of(step[0], _ROUTE, b"x" * step[1]))
+            put += 1
         counts = queue.counts()
+        assert counts.accepted == put
         assert counts.queued <= max_events
         assert 0 <= counts.queued_bytes <= max_bytes
         assert counts.accepted == counts.taken + counts.queued + sum(counts.dropped.values())
@@ -142,7 +170,7 @@ def test_sixteen_threads_lose_nothing() -> None:
 
     def put() -> None:
         for number in range(2_000):
-            queue.put(number % 4, _ROUTE, b"x")
+            queue.put(Entry.of(number % 4, _ROUTE, b"x"))
 
     def take() -> None:
         while not done.is_set() or len(queue):

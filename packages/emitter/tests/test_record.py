@@ -242,3 +242,20 @@ def test_long_events_are_shortened_not_dropped() -> None:
     assert event["user"] == "ann"
     assert 1_000 < len(event["message"]) < 4_096
     assert event["event"]["original_size"] > 100_000
+
+
+def test_an_endless_name_of_a_logger_counts_in_an_events_size(captured: Captured) -> None:
+    """What is cut is the whole event, not only what its own fields are."""
+    captured.emitter.handler().handle(logging.makeLogRecord({"name": "x" * 300_000, "msg": "hello"}))
+    (event,) = captured.events
+    assert event["event"]["original_size"] > 300_000
+    assert event["message"] == "hello"
+    assert len(event["log"]["logger"]) < captured.emitter.config.max_event_bytes
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64 - 1, 2**64])
+def test_an_integer_beyond_64_bits_is_a_text(captured: Captured, log: logging.Logger, number: int) -> None:
+    """Elasticsearch would refuse the whole event for it."""
+    log.info("x", extra={"number": number, "largest": 2**63 - 1})
+    (event,) = captured.events
+    assert (event["number"], event["largest"]) == (str(number), 2**63 - 1)

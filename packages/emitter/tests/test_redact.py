@@ -179,10 +179,14 @@ def test_an_event_that_cannot_be_examined_loses_all_but_its_envelope(monkeypatch
     monkeypatch.setattr(Redactor, "_members", lambda *_: 1 / 0)
     with capture_events() as captured:
         captured.emitter.processor()(None, "error", {"event": f"password={SECRET}", "x": SECRET})
-        (event,) = captured.events
-    assert SECRET not in str(event)
-    assert (event["message"], event["log"]["level"]) == ("***", "error")
-    assert event["service"]["name"] == "test"
+        captured.emitter.processor()(None, "error", {"event": f"password={SECRET}", "x.y": SECRET, "odd": {1}})
+        events = captured.events
+    for event in events:
+        assert SECRET not in str(event)
+        assert (event["message"], event["log"]["level"]) == ("***", "error")
+        assert event["service"]["name"] == "test"
+        assert event["event"]["dataset"] == "test"
+    assert [event["event"]["sequence"] for event in events] == [1, 2]
 
 
 def test_long_events_are_masked_before_they_are_cut() -> None:
@@ -191,6 +195,30 @@ def test_long_events_are_masked_before_they_are_cut() -> None:
         captured.emitter.processor()(None, "info", {"event": "x" * 1_000 + "S" * 900 + "y" * 3_000})
         (event,) = captured.events
     assert "S" not in event["message"]
+
+
+@pytest.mark.parametrize("name", ["event", "trace", "span", "metric", "log", "process", "error", "labels", "service"])
+def test_fields_within_the_envelope_are_no_hiding_place(captured: Captured, name: str) -> None:
+    """What an application puts into an object of the envelope is examined like the rest."""
+    given = {name: {"password": SECRET, "reason": f"token={SECRET}", "inner": {"api_key": SECRET}}}
+    captured.emitter.processor()(None, "info", {"event": "x", **({} if name == "event" else given)})
+    captured.emitter.handler().handle(logging.makeLogRecord({"msg": "x", **given}))
+    assert SECRET not in str(captured.events)
+
+
+def test_redactors_see_every_text_of_an_event() -> None:
+    """Also where it was logged, by whom, and in which thread, which many events share."""
+    seen: set[str] = set()
+
+    def look(name: str, value: Any) -> Any:
+        seen.add(name)
+        return "***" if name in ("log.origin.function", "process.thread.name") else value
+
+    with capture_events(redact={"redactors": [look]}) as captured:
+        captured.emitter.handler().handle(logging.makeLogRecord({"msg": "x", "funcName": "pay_ann"}))
+        (event,) = captured.events
+    assert {"message", "log.logger", "log.origin.file.name", "process.pid"} <= seen
+    assert (event["log"]["origin"]["function"], event["process"]["thread"]["name"]) == ("***", "***")
 
 
 def test_names_of_loggers_and_threads_are_examined(captured: Captured) -> None:

@@ -46,6 +46,9 @@ class NatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     connect_timeout_s: float = 5.0
     ping_interval_s: float = 10.0
 
+    def __repr__(self) -> str:
+        return f"NatsConfig({shown(self)})"
+
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[telemetry]`: where /healthz, /readyz and /metrics are served; nowhere by default."""
@@ -167,7 +170,7 @@ def shown(config: msgspec.Struct) -> dict[str, Any]:
 
 def mask_url(url: str) -> str:
     """Return a URL without its user and password."""
-    return re.sub(r"//[^/@]*@", "//***@", url)
+    return re.sub(r"//[^\s,]*@", "//***@", url)
 
 
 def _mask(value: Any) -> Any:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from types import CodeType
 from typing import Any
 
 from dataplane_common.errors import DataPlaneError, ExitCode, Overrun
@@ -117,6 +118,29 @@ class CpuWatch:
 
 
 CPU_WATCH = CpuWatch()
+
+
+def pass_on_if_from_signal(error: BaseException) -> None:
+    """Raise an exception again if a signal's handler has raised it: a time limit, say, that interrupted what we do.
+
+    It is meant for the program, not for the code that it happened to meet. For code that else keeps every exception.
+    """
+    trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    if trace is None:
+        return  # raised where it was caught
+    handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    while trace is not None:
+        if trace.tb_frame.f_code in handlers:
+            raise error
+        trace = trace.tb_next
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Return the code of a function, a method, a partial, or an object that can be called; None if it is no Python."""
+    handler = getattr(handler, "func", handler)
+    function = getattr(handler, "__func__", handler)
+    found = getattr(function, "__code__", None) or getattr(vars(type(handler)).get("__call__"), "__code__", None)
+    return found if isinstance(found, CodeType) else None
 
 
 def signal_group(process_group: int, *, force: bool = False) -> None:

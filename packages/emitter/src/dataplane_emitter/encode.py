@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
+
 #: Elasticsearch's `long` is 64 bits; a larger number would make the whole event a dead letter.
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
@@ -36,6 +38,7 @@ def describe(value: Any) -> str:
     try:
         return text(repr(value))
     except Exception as error:  # noqa: BLE001 - the repr is somebody else's code
+        pass_on_if_from_signal(error)
         return f"<{kind_of(value)}: its repr raised {kind_of(error)}>"
 
 
@@ -62,7 +65,8 @@ def message_text(value: Any) -> str:
         if isinstance(value, bytes | bytearray):
             return bytes(value[:_MAX_TEXT]).decode("utf-8", "backslashreplace")
         return text(str(value))
-    except Exception:  # noqa: BLE001 - the str is somebody else's code
+    except Exception as error:  # noqa: BLE001 - the str is somebody else's code
+        pass_on_if_from_signal(error)
         return describe(value)
 
 
@@ -70,7 +74,8 @@ def encode(document: Mapping[str, Any]) -> bytes:
     """Return a document as JSON; what has no JSON form becomes a text."""
     try:
         return _encoder.encode(document)
-    except Exception:  # noqa: BLE001 - any value of an application may be behind this
+    except Exception as error:  # noqa: BLE001 - any value of an application may be behind this
+        pass_on_if_from_signal(error)
         return _encoder.encode(plain(document))
 
 
@@ -87,6 +92,7 @@ def plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     try:
         return _plain(value, path)
     except Exception as error:  # noqa: BLE001 - as above
+        pass_on_if_from_signal(error)
         return f"<{kind_of(value)}: reading it raised {kind_of(error)}>"
 
 

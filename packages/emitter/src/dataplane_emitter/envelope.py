@@ -1,7 +1,7 @@
 """What every event of this process has in common: `host`, `service`, `ecs`, static fields; and where each one goes.
 
 Flows in: the configuration. Flows out: routes with the envelope's JSON ready made, so that a log call never encodes it
-again. Invariant: a body ends inside its `event` object, which its route closes with sequence and source.
+again. Invariant: a route adds to a body what it lacks, and closes `event` with the sequence.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +16,6 @@ from dataplane_emitter.settings import EmitterConfig
 
 #: What one event costs beyond its body: `_id`, sequence and source in JSON, and the Python objects that hold it.
 _PER_EVENT_BYTES = 250
-#: In a body without the envelope, all that the application has said is before this; no text and no name can contain it.
-TEXTS_END = b',"log":{'
 #: Top-level names that a record shares with the envelope; a field of such a name takes the careful path.
 _SHARED = frozenset(
     {
@@ -41,19 +39,18 @@ _SHARED = frozenset(
 class Route:
     """A subject, and what its events end with.
 
-    `is_suspect` says that a body may hold secrets; if so, they are before `texts_end`, which is empty where they may be
-    anywhere. `event` is the beginning of the `event` object, `event_json` the same as JSON. `tail` is the envelope's
-    JSON; of a `merged` body, which has it already, it is empty. `cost_bytes` is what an event takes in the queue beyond
-    its body.
+    `event` is the beginning of the `event` object, `begun` what comes between the body, cut at `body_end`, and the
+    sequence. `tail` is the envelope's JSON. A merged body has the envelope already, and its last member is `event`.
+    `cost_bytes` is what an event takes in the queue beyond its body. `is_suspect` says that a body may hold secrets.
     """
 
     subject: str
     event: dict[str, Any]
-    event_json: bytes
+    begun: bytes
+    body_end: int
     tail: bytes
     cost_bytes: int
     is_suspect: bool = False
-    texts_end: bytes = b""
 
     def ending(self, source: bytes) -> bytes:
         """Return what a line ends with behind its sequence."""
@@ -102,12 +99,12 @@ class Envelope:
             subject = str(taxonomy.subject_for(signal, self._config.namespace, dataset, self._config.host))
             cost = _PER_EVENT_BYTES + len(self._tail)
             begun = {"dataset": dataset}
-            begun_json = encode.encode(begun)
+            event_json = b',"event":' + encode.encode(begun)[:-1] + b',"sequence":'
             suspicious = self.redactor.is_active or self.redactor.examines_all
             pair = RoutePair(
-                Route(subject, begun, begun_json, self._tail, cost, self.redactor.examines_all),
-                Route(subject, begun, begun_json, self._tail, cost, suspicious, TEXTS_END),
-                Route(subject, begun, begun_json, b"", cost - len(self._tail), suspicious),
+                Route(subject, begun, event_json, -1, self._tail, cost, self.redactor.examines_all),
+                Route(subject, begun, event_json, -1, self._tail, cost, suspicious),
+                Route(subject, begun, b',"sequence":', -2, b"", cost - len(self._tail), suspicious),
             )
             self._pairs[signal, dataset] = pair
         return pair

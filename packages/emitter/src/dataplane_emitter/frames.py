@@ -5,6 +5,8 @@ moment it is framed: a frame that has to be cut again carries the same lines, or
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
 
 from dataplane_common.frame import REPLAY, TARGET_BYTES, Frame, FrameEncoder, decode_payload
 from dataplane_emitter.account import Account
@@ -15,6 +17,7 @@ from dataplane_emitter.shrink import shrink
 _HEADER_BYTES = 512
 #: An event that is refused at this size is not refused for its size.
 _MIN_LINE_BYTES = 2_048
+_route = attrgetter("route")
 
 
 class Framer:
@@ -27,12 +30,8 @@ class Framer:
     def frames(self, entries: Iterable[Entry], max_message_bytes: int) -> Iterator[Frame]:
         """Yield the entries as frames, subject by subject; the first event of each frame always fits."""
         by_subject: dict[str, list[Entry]] = {}
-        route, group = None, []
-        for entry in entries:
-            if entry.route is not route:
-                route = entry.route
-                group = by_subject.setdefault(route.subject, [])
-            group.append(entry)
+        for route, run in groupby(entries, _route):
+            by_subject.setdefault(route.subject, []).extend(run)
         for subject, group in by_subject.items():
             yield from self._cut(subject, self._lines(group, max_message_bytes), max_message_bytes)
 
@@ -99,15 +98,14 @@ class Framer:
 def lines(source: str, first: int, entries: Iterable[Entry]) -> list[bytes]:
     """Return the finished lines of events, numbered from `first` on.
 
-    A body is a JSON object whose last member is `event`, which is closed here. The identity is written as
-    `dataplane_common.event.event_id` writes it.
+    The identity is written as `dataplane_common.event.event_id` writes it.
     """
     head = b'{"_id":"%b-' % source.encode()
-    route, ending = None, b""
-    finished = []
-    for sequence, entry in enumerate(entries, first):
-        if entry.route is not route:
-            route = entry.route
-            ending = route.ending(source.encode())
-        finished.append(b'%b%x",%b,"sequence":%d%b' % (head, sequence, entry.body[1:-2], sequence, ending))
+    finished: list[bytes] = []
+    for route, run in groupby(entries, _route):
+        begun, ending, end = route.begun, route.ending(source.encode()), route.body_end
+        finished += [
+            b'%b%x",%b%b%b%b%d%b' % (head, number, one.body[1:end], one.log, one.process, begun, number, ending)
+            for number, one in enumerate(run, first + len(finished))
+        ]
     return finished

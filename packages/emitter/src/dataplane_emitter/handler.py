@@ -35,7 +35,7 @@ class Handler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit; see `logging.Handler.handle`."""
         if not self.filters:
-            self.emit(record)
+            self._intake().guard(accept_record, record, remains.of_record)
             return True
         try:
             passed = self.filter(record)

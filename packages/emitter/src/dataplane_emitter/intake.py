@@ -10,11 +10,12 @@ from collections.abc import Callable
 from threading import current_thread, get_ident, local
 from typing import Any, TypeVar
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_emitter import encode, trace
 from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
-from dataplane_emitter.envelope import Envelope, Route
+from dataplane_emitter.envelope import Envelope
 from dataplane_emitter.origin import Origin, Origins, Part, part
-from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.queue import BoundedQueue, Entry
 from dataplane_emitter.redact import is_suspect
 from dataplane_emitter.rules import Rules
 from dataplane_emitter.shrink import shrink
@@ -26,8 +27,6 @@ _MAX_DEPTH = 8
 _MAX_NAMES = 4_096
 _MAX_NAME_CHARACTERS = 256
 _SIMPLE = frozenset({bool, type(None), float})
-#: What fields are: plain; plain, but a text may hold a secret; to be looked at one by one.
-_PLAIN, _SUSPECT, _COMPLEX = range(3)
 Error = dict[str, str]
 _T = TypeVar("_T")
 
@@ -81,7 +80,8 @@ class Intake:
     ) -> None:
         """Have `accept` take what a log call gave, so that nothing it does can hurt the application.
 
-        That is: no exception, no endless recursion. What cannot be read as it is is read as what `remains` of it.
+        That is: no exception but what a signal's handler raises in its midst, no endless recursion. What cannot be
+        read as it is is read as what `remains` of it.
         """
         state = self._threads.state
         if state.depth >= _MAX_DEPTH:
@@ -92,10 +92,12 @@ class Intake:
         state.depth += 1
         try:
             accept(self, state, given)
-        except Exception:  # noqa: BLE001 - an application is never hurt
+        except Exception as error:  # noqa: BLE001 - an application is never hurt
+            pass_on_if_from_signal(error)
             try:
                 accept(self, state, remains(given))
-            except Exception:  # noqa: BLE001 - as above
+            except Exception as second:  # noqa: BLE001 - as above
+                pass_on_if_from_signal(second)
                 self._queue.refuse("internal_error")
         finally:
             state.depth -= 1
@@ -109,7 +111,7 @@ class Intake:
     def process_of(self, thread_id: int | None, thread_name: str | None) -> Part:
         """Return `process` of another thread."""
         name = self.redactor.value("", encode.message_text(thread_name))
-        return part({"pid": self._pid, "thread": {"id": thread_id, "name": name}})
+        return part("process", {"pid": self._pid, "thread": {"id": thread_id, "name": name}})
 
     def ask(self, origin: Origin, message: str) -> int:
         """Return -1 for an event that its logger's limit holds back, else how many were since the last one."""
@@ -136,52 +138,46 @@ class Intake:
         """
         if self._dynamic:
             self._add_dynamic(fields)
-        span = trace.current() if "opentelemetry.trace" in sys.modules else None
-        special = _special(error, span) if error or span else {}
-        found = self._judge(fields) if fields else _PLAIN
-        if found is not _COMPLEX and self._direct:
-            routes = origin.rule.routes
-            is_clean = found is _PLAIN and not error and not is_suspect(message)
-            route = routes.direct if is_clean or not self._looks_for_secrets else routes.suspect
-            if special:
-                fields.update(special)
-            body = b'{"@timestamp":"%b","message":%b%b,"log":%b,"process":%b,"event":%b}' % (
-                at.encode(),
-                encode.text_json(message),
-                b"," + encode.encode(fields)[1:-1] if fields else b"",
-                origin.log.json,
-                process.json,
-                encode.encode({**route.event, "suppressed": suppressed}) if suppressed else route.event_json,
-            )
-        else:
-            route = origin.rule.routes.merged
-            shared = {"@timestamp": at, "message": message, "log": origin.log.value, "process": process.value}
-            body = self._merged(route, {**shared, **special}, fields, suppressed)
-        if len(body) > self._max_event_bytes:
-            body = shrink(self.redactor.body(body) if route.is_suspect else body, self._max_event_bytes)
-        self._queue.put(origin.level.rank, route, body)
+        special = _special(error) if error or "opentelemetry.trace" in sys.modules else {}
+        texts = self._texts(message, fields) if fields else message
+        if texts is not None and self._direct and not suppressed:
+            body = encode.encode({"@timestamp": at, "message": message, **fields, **special})
+            log, shared = origin.log.json, process.json
+            size = len(body) + len(log) + len(shared)
+            if size <= self._max_event_bytes:
+                is_clean = not self._looks_for_secrets or not (error or is_suspect(texts))
+                route = origin.rule.routes.direct if is_clean else origin.rule.routes.suspect
+                self._queue.put(Entry(origin.level.rank, route, body, size + route.cost_bytes, log, shared))
+                return
+        envelope = {"@timestamp": at, "message": message, "log": origin.log.value, "process": process.value}
+        self._accept_merged(origin, {**envelope, **special}, fields, suppressed)
 
-    def _merged(self, route: Route, document: dict[str, Any], fields: dict[str, Any], suppressed: int) -> bytes:
-        """Return the body of an event whose fields have to be looked at one by one."""
-        merged = self._envelope.merge(encode.plain(fields), document, route)
+    def _accept_merged(self, origin: Origin, envelope: dict[str, Any], fields: dict[str, Any], suppressed: int) -> None:
+        """Encode and queue an event whose fields have to be looked at one by one, or that is too long."""
+        route = origin.rule.routes.merged
+        merged = self._envelope.merge(encode.plain(fields), envelope, route)
         if suppressed:
             merged["event"]["suppressed"] = suppressed
-        return encode.encode(merged)
+        body = encode.encode(merged)
+        if len(body) > self._max_event_bytes:
+            body = shrink(self.redactor.body(body) if route.is_suspect else body, self._max_event_bytes)
+        self._queue.put(Entry.of(origin.level.rank, route, body))
 
-    def _judge(self, fields: dict[str, Any]) -> int:
-        """Tell whether every name is plain and every value has a JSON form, and whether a text may hold a secret."""
+    def _texts(self, message: str, fields: dict[str, Any]) -> str | None:
+        """Return all texts in one, or None unless every name is plain and every value has a JSON form."""
         names = self._names
-        found = _PLAIN
         for name, value in fields.items():
             kind = type(value)
             if kind is str:
-                if is_suspect(value):
-                    found = _SUSPECT
-            elif kind not in _SIMPLE and (kind is not int or not MIN_INTEGER <= value <= MAX_INTEGER):
-                return _COMPLEX
+                message += value
+            elif kind is int:
+                if not MIN_INTEGER <= value <= MAX_INTEGER:
+                    return None
+            elif kind not in _SIMPLE:
+                return None
             if name not in names and not self._learn(name):
-                return _COMPLEX
-        return found
+                return None
+        return message
 
     def _learn(self, name: Any) -> bool:
         """Remember a name if it is plain: nobody else's, no dots, not blank, no secret's."""
@@ -203,9 +199,10 @@ class Intake:
                     fields[name] = f"<{type(error).__name__} while this field was asked for>"
 
 
-def _special(error: Error | None, span: tuple[str, str] | None) -> dict[str, Any]:
+def _special(error: Error | None) -> dict[str, Any]:
     """Return what few events have: an exception, a span."""
     special: dict[str, Any] = {"error": error} if error else {}
+    span = trace.current()
     if span is not None:
         special["trace"], special["span"] = {"id": span[0]}, {"id": span[1]}
     return special

@@ -4,14 +4,15 @@ Pure. Flows in: a level's name or number. Flows out: a lower-case name and a ran
 Invariant: errors rank above everything that is not one.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 DEBUG, INFO, WARNING, ERROR = range(4)
 #: How many ranks there are.
 RANKS = 4
 
 
-class Level(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Level:
     """A level's name in `log.level`, its rank, and its number in the `logging` module."""
 
     name: str

@@ -33,6 +33,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, queue: BoundedQueue) -> None:
         super().__init__(_Selector(queue))
+        self.set_debug(False)  # in an application that debugs its own loop, asyncio would warn it of this one
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Say nothing through asyncio's logger, whose handlers may be ours: what matters is reported by the stages."""

@@ -17,18 +17,26 @@ _FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _FIRST_US, _LAST_US = -62_135_596_800 * _US_PER_S, 253_402_300_800 * _US_PER_S - 1
 #: The current second, in microseconds, and how it is written: one tuple, replaced whole for other threads.
 _second: tuple[int, str] = (-_US_PER_S, "")
+#: Three digits of a fraction each: two look-ups take half the time of formatting six.
+_DIGITS = tuple(f"{number:03d}" for number in range(1_000))
 
 
 def now() -> str:
     """Return the present moment."""
-    return from_microseconds(time.time_ns() // _NS_PER_US)
+    begin, prefix = _second
+    rest = time.time_ns() // _NS_PER_US - begin
+    if 0 <= rest < _US_PER_S:
+        return f"{prefix}{_DIGITS[rest // 1_000]}{_DIGITS[rest % 1_000]}Z"
+    return from_microseconds(begin + rest)
 
 
 def from_seconds(seconds: float) -> str:
     """Return a moment given in seconds since the epoch, as `logging.LogRecord.created` is."""
     begin, prefix = _second
     rest = round(seconds * _US_PER_S) - begin
-    return f"{prefix}{rest:06d}Z" if 0 <= rest < _US_PER_S else from_microseconds(begin + rest)
+    if 0 <= rest < _US_PER_S:
+        return f"{prefix}{_DIGITS[rest // 1_000]}{_DIGITS[rest % 1_000]}Z"
+    return from_microseconds(begin + rest)
 
 
 def from_microseconds(microseconds: int) -> str:
@@ -41,7 +49,7 @@ def from_microseconds(microseconds: int) -> str:
         second, rest = divmod(microseconds, _US_PER_S)
         prefix = event.timestamp(second)[:20]
         _second = (second * _US_PER_S, prefix)
-    return f"{prefix}{rest:06d}Z"
+    return f"{prefix}{_DIGITS[rest // 1_000]}{_DIGITS[rest % 1_000]}Z"
 
 
 def of_record(value: Any) -> str | None:

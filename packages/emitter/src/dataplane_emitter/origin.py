@@ -9,7 +9,7 @@ Source: ECS field set `log`.
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from dataplane_emitter import encode, level
 from dataplane_emitter.level import Level
@@ -22,8 +22,9 @@ _MAX_REMEMBERED = 4_096
 _MAX_BYTES = 1_024
 
 
-class Part(NamedTuple):
-    """A piece of many events: the object, which nobody may change, and its JSON."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A member of many events: the object, which nobody may change, and the JSON of name and object."""
 
     value: dict[str, Any]
     json: bytes
@@ -40,9 +41,9 @@ class Origin:
     passes: bool
 
 
-def part(value: dict[str, Any]) -> Part:
+def part(name: str, value: dict[str, Any]) -> Part:
     """Return an object as a part of events."""
-    return Part(value, encode.encode(value))
+    return Part(value, b"%b:%b" % (b"," + encode.text_json(name), encode.encode(value)))
 
 
 class Origins:
@@ -55,7 +56,8 @@ class Origins:
 
     def of_record(self, record: logging.LogRecord) -> Origin:
         """Return the origin of a stdlib record; each call in the source is one."""
-        key = (record.name, record.levelno, record.levelname, record.filename, record.lineno, record.funcName)
+        has = record.__dict__  # each attribute would be looked for in the class first
+        key = (has["name"], has["levelno"], has["levelname"], has["filename"], has["lineno"], has["funcName"])
         try:
             return self._known[key]
         except KeyError:
@@ -91,4 +93,4 @@ class Origins:
         rule = self._rules.of(logger)
         if logger is not None:
             log["logger"] = self._redactor.value("", logger)
-        return Origin(found, logger, rule, part(log), found.number >= rule.least)
+        return Origin(found, logger, rule, part("log", log), found.number >= rule.least)

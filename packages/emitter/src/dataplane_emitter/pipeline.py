@@ -77,10 +77,13 @@ class Pipeline:
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """Take the oldest events out of the queue, with their secrets masked."""
         entries = self.queue.take(max_events, max_bytes)
-        redact = self.envelope.redactor.body
+        redactor = self.envelope.redactor
         for entry in entries:
             if entry.route.is_suspect:
-                entry.body = redact(entry.body, entry.route.texts_end)
+                if redactor.examines_all and entry.log:
+                    entry.body = b"%b%b%b}" % (entry.body[:-1], entry.log, entry.process)
+                    entry.log = entry.process = b""
+                entry.body = redactor.body(entry.body)
         return entries
 
     def tell_suppressed(self) -> None:
@@ -95,7 +98,7 @@ class Pipeline:
                     "log": {"level": found.name, **({"logger": logger} if logger else {})},
                 }
                 merged = self.envelope.merge({"event.suppressed": count}, document, route)
-                self.queue.put(found.rank, route, encode.encode(merged))
+                self.queue.put(Entry.of(found.rank, route, encode.encode(merged)))
 
     def collect(self) -> None:
         """Turn what the metrics have counted into events."""

@@ -1,8 +1,8 @@
 """The bounded queue between the application's threads and the emitter's own.
 
 Flows in: finished bodies with a rank. Flows out: the oldest first, whatever their rank. Invariant: no call waits for
-anything but another call's few instructions, events and bytes stay within their bounds, and every event accepted is
-either taken or counted as dropped with a reason.
+anything but another call's few instructions, whoever looks finds events and bytes within their bounds, and every event
+accepted is either taken or counted as dropped with a reason.
 """
 
 import threading
@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -18,24 +18,36 @@ from dataplane_emitter.envelope import Route
 from dataplane_emitter.level import RANKS
 from dataplane_emitter.settings import QueueConfig
 
-#: In a flood, every 64th event lets the reader run: else Python gives it the interpreter only every 5 ms, and it falls
-#: behind.
-_FLOOD_MASK = 63
-#: How long the caller stands aside then: enough for the reader's thread to wake up.
+#: Events that wait to be counted: as many as make the lock cost little, and rarer than one call in a hundred.
+_MAX_FRESH = 127
+#: An event above this is counted at once, so that those that wait for it take at most half a megabyte.
+_MAX_FRESH_BYTES = 4_096
+#: In a flood, the caller who counts stands aside for so long: enough for the reader's thread to wake up. Else Python
+#: gives it the interpreter only every 5 ms, and it falls behind.
 _YIELD_S = 0.00005
 #: It is a flood when this part of the queue is full.
 _FLOOD_SHARE = 8
 
 
 class Entry(msgspec.Struct, gc=False):
-    """An event that waits: the how many-th it is, where it goes, its body.
+    """An event that waits: its rank, where it goes, its body, what it takes in the queue, the how many-th there it is.
 
+    `log` and `process` are the members of that name, of a body that has not got them itself; many events share them.
     The application's garbage collector does not see it, so that a full queue costs no collection anything.
     """
 
-    number: int
+    rank: int
     route: Route
     body: bytes
+    size: int
+    log: bytes = b""
+    process: bytes = b""
+    number: int = 0
+
+    @classmethod
+    def of(cls, rank: int, route: Route, body: bytes) -> Self:
+        """Return the entry of a body that is complete."""
+        return cls(rank, route, body, len(body) + route.cost_bytes)
 
 
 class QueueCounts(NamedTuple):
@@ -51,6 +63,7 @@ class QueueCounts(NamedTuple):
 class BoundedQueue:
     """Holds at most `max_events` events of at most `max_bytes`; full, it drops by its policy and counts.
 
+    A log call only appends to `_fresh`, which needs no lock; whoever looks at the rest counts and sorts those first.
     The lock is re-entrant, because a signal handler or a finaliser may log in the middle of a log call.
     `is_reader_busy` is the reader's word that it computes; while it waits, for the bus or for events, nobody stands
     aside for it.
@@ -61,6 +74,7 @@ class BoundedQueue:
         self._max_bytes = config.max_bytes
         self._make_room = _POLICIES[config.overflow]
         self._lock = threading.RLock()
+        self._fresh: deque[Entry] = deque()
         self._ranks: tuple[deque[Entry], ...] = tuple(deque() for _ in range(RANKS))
         self._accepted = 0
         self._taken = 0
@@ -72,41 +86,34 @@ class BoundedQueue:
         self.dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return self._events
+        return self.counts().queued
 
     @property
     def accepted(self) -> int:
         """Events that were ever put here, those dropped since included."""
-        return self._accepted
+        return self.counts().accepted
 
     @property
     def queued_bytes(self) -> int:
         """What the events that wait take, about as much as they will take on the wire."""
-        return self._bytes
+        return self.counts().queued_bytes
 
-    def put(self, rank: int, route: Route, body: bytes) -> None:
+    def put(self, entry: Entry) -> None:
         """Append an event; never waits, never raises. What is dropped for it, or instead of it, is counted."""
-        size = len(body) + route.cost_bytes
-        with self._lock:
-            self._accepted = number = self._accepted + 1
-            events, total = self._events + 1, self._bytes + size
-            if events > self._max_events or total > self._max_bytes or self._closed:
-                if not self._has_room(rank, size):
-                    return
-                events, total = self._events + 1, self._bytes + size
-            self._events = events
-            self._bytes = total
-            self._ranks[rank].append(Entry(number, route, body))
-        if number & _FLOOD_MASK == 0 and self.is_reader_busy and self._events > self._flood_from:
-            time.sleep(_YIELD_S)
+        self._fresh.append(entry)
+        if len(self._fresh) > _MAX_FRESH or entry.size > _MAX_FRESH_BYTES:
+            with self._lock:
+                self._sort()
+            if self.is_reader_busy and self._events > self._flood_from:
+                time.sleep(_YIELD_S)
 
-    def try_put(self, rank: int, route: Route, body: bytes) -> bool:
+    def try_put(self, entry: Entry) -> bool:
         """Append an event if there is room for it and return whether there was; nothing is dropped or counted."""
-        size = len(body) + route.cost_bytes
         with self._lock:
-            if self._closed or self._events >= self._max_events or self._bytes + size > self._max_bytes:
+            self._sort()
+            if self._closed or self._events >= self._max_events or self._bytes + entry.size > self._max_bytes:
                 return False
-            self.put(rank, route, body)
+            self._add(entry)
             return True
 
     def refuse(self, reason: str) -> None:
@@ -125,15 +132,18 @@ class BoundedQueue:
         taken: list[Entry] = []
         size = 0
         with self._lock:
+            self._sort()
             while max_events and (found := self._oldest_run()) is not None:
                 waiting, end = found
-                while max_events and waiting and (entry := waiting[0]).number < end:
-                    cost = len(entry.body) + entry.route.cost_bytes
-                    if taken and size + cost > max_bytes:
-                        max_events = 0
+                while max_events and waiting:
+                    entry = waiting.popleft()
+                    is_too_much = size + entry.size > max_bytes and taken
+                    if is_too_much or entry.number > end:
+                        waiting.appendleft(entry)
+                        max_events = 0 if is_too_much else max_events
                         break
-                    taken.append(waiting.popleft())
-                    size += cost
+                    taken.append(entry)
+                    size += entry.size
                     max_events -= 1
             self._events -= len(taken)
             self._bytes -= size
@@ -143,17 +153,20 @@ class BoundedQueue:
     def oldest(self) -> int | None:
         """Return the number of the oldest event that waits, or None."""
         with self._lock:
+            self._sort()
             found = self._oldest_run()
             return found[0][0].number if found else None
 
     def close(self) -> None:
         """Refuse everything from now on, with the reason `closed`; what waits stays to be taken."""
         with self._lock:
+            self._sort()
             self._closed = True
 
     def clear(self, reason: str) -> None:
         """Drop and count everything that waits."""
         with self._lock:
+            self._sort()
             if self._events:
                 self.dropped[reason] += self._events
             self._events = self._bytes = 0
@@ -163,7 +176,26 @@ class BoundedQueue:
     def counts(self) -> QueueCounts:
         """Return the account."""
         with self._lock:
+            self._sort()
             return QueueCounts(self._accepted, self._taken, self._events, self._bytes, dict(self.dropped))
+
+    def _sort(self) -> None:
+        """Count what came since the last time, as many as there are now, and put each where its rank waits."""
+        fresh = self._fresh
+        for _ in range(len(fresh)):
+            if not fresh:
+                return  # a signal handler that logs has done it in our midst
+            self._add(fresh.popleft())
+
+    def _add(self, entry: Entry) -> None:
+        self._accepted = entry.number = self._accepted + 1
+        size = entry.size
+        is_full = self._closed or self._events >= self._max_events or self._bytes + size > self._max_bytes
+        if is_full and not self._has_room(entry.rank, size):
+            return
+        self._events += 1
+        self._bytes += size
+        self._ranks[entry.rank].append(entry)
 
     def _oldest_run(self) -> "tuple[deque[Entry], float] | None":
         """Return the rank with the oldest event, and the number of the oldest one of any other rank.
@@ -191,7 +223,7 @@ class BoundedQueue:
                 break
             entry = victim.popleft()
             self._events -= 1
-            self._bytes -= len(entry.body) + entry.route.cost_bytes
+            self._bytes -= entry.size
             self.dropped["queue_full"] += 1
         else:
             if size <= self._max_bytes:

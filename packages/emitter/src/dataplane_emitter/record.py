@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_emitter import moment, trouble
 from dataplane_emitter.encode import message_text
 from dataplane_emitter.intake import Intake, ThreadState
@@ -61,7 +62,8 @@ def message_of(record: logging.LogRecord, redactor: Redactor) -> str:
         record.args = arguments
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - the arguments' own code, or a format that does not fit
+    except Exception as error:  # noqa: BLE001 - the arguments' own code, or a format that does not fit
+        pass_on_if_from_signal(error)
         parts = arguments if isinstance(arguments, tuple) else (arguments,)
         return " ".join(message_text(part) for part in (record.msg, *parts))
 
@@ -116,7 +118,7 @@ def accept_event(intake: Intake, state: ThreadState, given: tuple[Any, str, Any,
     suppressed = intake.ask(origin, message) if origin.rule.limit is not None else 0
     if suppressed < 0:
         return
-    at = _time_of(fields)
+    at = _time_of(fields) if "timestamp" in fields or "@timestamp" in fields else moment.now()
     error = _take_error(fields) if "exc_info" in fields or "exception" in fields else None
     intake.accept(origin, at, message, state.process or intake.process(state), fields, error, suppressed)
 

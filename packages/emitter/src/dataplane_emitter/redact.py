@@ -11,14 +11,22 @@ from typing import Any
 
 import msgspec
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_emitter import redaction_rules as rules
 from dataplane_emitter.settings import RedactConfig
 
 Redact = Callable[[str, Any], Any]
 #: What the plane itself reads; a pattern that happens to fit a time must not make the event unreadable.
-_PROTECTED = frozenset({"@timestamp", "log.level", "event", "trace", "span", "metric"})
+_PROTECTED = frozenset({
+    "@timestamp", "log.level", "event.dataset", "event.suppressed", "event.original_size", "trace.id", "span.id",
+    *(f"metric.{name}" for name in ("name", "type", "unit", "interval_ms", "value", "count", "sum", "min", "max",
+                                    "buckets")),
+})  # fmt: skip
 #: Names that a pattern never changes.
-_ENVELOPE = _PROTECTED | {"message", "log", "process", "error", "labels", "service", "host", "ecs"}
+_ENVELOPE = _PROTECTED | {"message", "log", "process", "error", "labels", "service", "host", "ecs", "event", "trace",
+                          "span", "metric"}  # fmt: skip
+#: What is left of an event that could not be examined.
+_KEPT = {"log": "level", "service": "name", "host": "name", "ecs": "version", "event": "dataset"}
 #: Objects within objects that are examined; what is deeper is masked. A body has at most 12 levels of its own.
 _MAX_DEPTH = 40
 #: Characters of a name in a text that are compared with the exceptions.
@@ -47,15 +55,13 @@ class Redactor:
         """Tell whether what has this name is masked."""
         return self._key is not None and self._key.search(name) is not None and name.lower() not in self._kept
 
-    def body(self, body: bytes, texts_end: bytes = b"") -> bytes:
+    def body(self, body: bytes) -> bytes:
         """Return a JSON object with its secrets masked; the same bytes where there is nothing to mask.
 
-        Most events are passed by a search for a few words; only those with one of them are taken apart. If given,
-        `texts_end` is where the search may end.
+        Most events are passed by a search for a few words; only those with one of them are taken apart.
         """
         if not self.examines_all:
-            searched = body.partition(texts_end)[0] if texts_end else body
-            lowered = searched.decode("latin-1").lower()  # `in` is three times as fast in a text as in bytes
+            lowered = body.decode("latin-1").lower()  # `in` is three times as fast in a text as in bytes
             for word in self._words:
                 if word in lowered:
                     break
@@ -71,14 +77,16 @@ class Redactor:
         """Return a plain value, known by this name, with its secrets masked."""
         try:
             return self._member(name, name, value, 1)
-        except Exception:  # noqa: BLE001 - fails closed
+        except Exception as error:  # noqa: BLE001 - fails closed
+            pass_on_if_from_signal(error)
             return self._mask
 
     def arguments(self, arguments: Any) -> Any:
         """Return a message's arguments with what mappings among them hold under secret names masked, in copies."""
         try:
             return self._argument(arguments)
-        except Exception:  # noqa: BLE001 - fails closed
+        except Exception as error:  # noqa: BLE001 - fails closed
+            pass_on_if_from_signal(error)
             return tuple(self._mask for _ in arguments) if isinstance(arguments, tuple) else (self._mask,)
 
     def _argument(self, value: Any) -> Any:
@@ -127,7 +135,8 @@ class Redactor:
                 return self._text(value)
             if self._patterns and isinstance(value, int | float) and not isinstance(value, bool):
                 return None if any(pattern.search(str(value)) for pattern in self._patterns) else value
-        except BaseException:  # noqa: BLE001 - the application's own code, on our thread; fails closed
+        except BaseException as error:  # noqa: BLE001 - the application's own code, mostly on our thread; fails closed
+            pass_on_if_from_signal(error)
             return self._mask
         return value
 
@@ -153,10 +162,11 @@ class Redactor:
     def _remains(self, body: bytes) -> bytes:
         """Return what is left of an event that could not be examined: when, how bad, where it belongs."""
         document = msgspec.json.decode(body)
-        kept = {name: document[name] for name in ("@timestamp", "metric", "event") if name in document}
-        level = document.get("log", {}).get("level")
-        event = kept.pop("event", {})
-        return msgspec.json.encode({**kept, "message": self._mask, "log": {"level": level}, "event": event})
+        kept = {"@timestamp": document.get("@timestamp"), "message": self._mask}
+        if isinstance(metric := document.get("metric"), dict):
+            kept["metric"] = {name: value for name, value in metric.items() if f"metric.{name}" in _PROTECTED}
+        kept |= {name: {key: document[name].get(key)} for name, key in _KEPT.items() if name in document}
+        return msgspec.json.encode(kept)
 
 
 def is_suspect(text: str) -> bool:

@@ -13,7 +13,7 @@ from dataplane_common.taxonomy import Signal
 from dataplane_emitter import encode, moment
 from dataplane_emitter.envelope import Envelope
 from dataplane_emitter.level import ERROR
-from dataplane_emitter.queue import BoundedQueue
+from dataplane_emitter.queue import BoundedQueue, Entry
 from dataplane_emitter.series import Labels, OnUse, Series, Values
 from dataplane_emitter.settings import EmitterConfig
 
@@ -126,7 +126,7 @@ class Registry:
             span = values.get("exemplar")
             exemplar = {"trace": {"id": span[0]}, "span": {"id": span[1]}} if span else {}
             document = envelope.merge({"labels": labels}, {"@timestamp": at, "metric": metric, **exemplar}, route)
-            if not queue.try_put(ERROR, route, encode.encode(document)):
+            if not queue.try_put(Entry.of(ERROR, route, encode.encode(document))):
                 series.give_back(values)
 
     def _points(self) -> Iterator[tuple[Family[Any], Series, Values]]:

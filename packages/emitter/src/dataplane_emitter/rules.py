@@ -5,7 +5,8 @@ prefix wins, and a prefix ends at a dot: `app` is about `app` and `app.db`, not 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from dataplane_common.taxonomy import Signal
 from dataplane_emitter import level
@@ -22,7 +23,8 @@ _NOTHING = 1_000_000
 _ValueT = TypeVar("_ValueT")
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
     """Where a logger's events go, the least level number that they need, and what limits them."""
 
     routes: RoutePair

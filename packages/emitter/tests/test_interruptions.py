@@ -1,0 +1,56 @@
+"""Exceptions that signal handlers raise in the middle of log calls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+RunProgram = Callable[..., Any]
+
+_PROGRAM = """
+    import logging, signal, sys, threading, time
+    from dataplane_emitter import configure
+    emitter = configure(service=sys.argv[2], namespace="test", servers=sys.argv[1])
+    handler, processor = emitter.handler(), emitter.processor()
+    record = logging.makeLogRecord({"msg": "%s %s", "args": ("x", 1), "levelno": 20, "levelname": "INFO"})
+    odd = logging.makeLogRecord({"msg": "%s", "args": ({"password": "x", "at": object()},), "odd": object()})
+    class Late(Exception if sys.argv[3] == "Exception" else BaseException):
+        pass
+
+    class Limit:
+        is_armed, raised = False, 0
+        def __call__(self, _, frame):
+            if self.is_armed:
+                self.is_armed, self.raised, self.where = False, self.raised + 1, frame
+                raise Late
+
+    limit = Limit()
+    signal.signal(signal.SIGALRM, limit)
+    while limit.raised < 150:
+        try:
+            limit.is_armed = True
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + limit.raised * 1e-6)
+            while limit.is_armed:
+                handler.handle(record)
+                processor(None, "info", {"event": "x", "number": 1})
+                processor(None, "error", {"event": "%s", "odd": {b"a"}})
+                handler.handle(odd)
+        except Late:
+            continue
+        raise AssertionError(f"kept in {limit.where.f_code}")
+
+    other = threading.Thread(target=processor, args=(None, "info", {"event": "of another thread"}))
+    other.start()
+    other.join(10)
+    assert not other.is_alive()
+    assert emitter.flush(20)
+    stats = emitter.stats()
+    assert stats.accepted == stats.acknowledged, stats
+"""
+
+
+@pytest.mark.parametrize("kind", ["Exception", "BaseException"])
+def test_a_time_limit_reaches_the_program(bus: Any, run_program: RunProgram, dataset: str, kind: str) -> None:
+    """What a signal's handler raises in a log call is for the program; no lock stays held and the account adds up."""
+    run_program(_PROGRAM, bus.url, dataset, kind, timeout_s=90)
+    assert bus.events(dataset)[-1]["message"] == "of another thread"
