@@ -56,8 +56,12 @@ def test_written_anew_with_another_first_line_only(lab, run, is_stopped):
     run(work())
 
 
-@pytest.mark.parametrize("anew", ["other\nlonger\n", "same\nbbb\n"], ids=["behind the offset", "before the offset"])
-def test_written_anew_between_the_look_and_the_read(lab, run, monkeypatch, anew):
+@pytest.mark.parametrize(
+    ("banner", "anew"),
+    [("", "other\nlonger\n"), ("", "same\nbbb\n"), ("#" * 2000 + "\n", "other\nlonger\n")],
+    ids=["before the offset", "behind it", "behind a long banner"],
+)
+def test_written_anew_between_the_look_and_the_read(lab, run, monkeypatch, banner, anew):
     """What is read is compared with what is known of the file, in the very read."""
     really, rewrites = ship.read_next, []
 
@@ -69,14 +73,15 @@ def test_written_anew_between_the_look_and_the_read(lab, run, monkeypatch, anew)
     monkeypatch.setattr(ship, "read_next", read_next)
 
     async def work():
-        lab.append("same\n")
+        wanted = [*f"{banner}same".splitlines(), *(banner + anew).splitlines()]
+        lab.append(f"{banner}same\n")
         async with lab.tailer() as tailer:
-            await lab.messages(1)
+            await lab.until(lambda: tailer.tracker.files and lab.one(tailer).offset)
             await lab.settled(tailer)
-            rewrites.append(anew)
+            rewrites.append(banner + anew)
             lab.append("aaa\n")
-            assert await lab.messages(3) == ["same", *anew.splitlines()]
-        assert await lab.count() == 3
+            assert await lab.messages(len(wanted)) == wanted
+        assert await lab.count() == len(wanted)
 
     run(work())
 
