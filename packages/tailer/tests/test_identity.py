@@ -86,30 +86,6 @@ def test_written_anew_between_the_look_and_the_read(lab, run, monkeypatch, banne
     run(work())
 
 
-def test_a_copy_that_comes_when_its_original_is_gone(lab, run):
-    """That the original was truncated is remembered: its copy, however small, repeats it."""
-
-    async def work():
-        lab.append("one\ntwo\n")
-        async with lab.tailer(lab.config(delivery={"hold_copy_ms": 50})) as tailer:
-            await lab.messages(2)
-            shutil.copy(lab.log, lab.folder / "away")
-            lab.append("late\n")
-            await lab.messages(3)
-            await lab.settled(tailer)
-            os.truncate(lab.log, 0)
-            lab.append("after\n")
-            await lab.messages(4)
-            lab.log.unlink()
-            await lab.until(lambda: not tailer.tracker.files and not tailer.tracker.retired)
-            (lab.folder / "away").rename(lab.folder / "app.log.1")
-            await asyncio.sleep(0.6)  # nothing more may come, and nothing tells of that
-        assert await lab.messages(4) == ["one", "two", "late", "after"]
-        assert await lab.count() == 4
-
-    run(work())
-
-
 def test_a_small_copy_is_not_shipped_again_after_two_restarts_and_a_rename(lab, run):
     """A copy that was told from a new log once stays known as one, whatever becomes of its original."""
 
