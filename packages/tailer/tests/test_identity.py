@@ -272,3 +272,19 @@ def test_names_that_are_swapped(lab, run, is_stopped):
         assert source["one"] == source["one on"] != source["two"] == source["two on"]
 
     run(work())
+
+
+def test_another_name_with_the_same_first_line(lab, run):
+    """So little proves nothing: a new log that begins as one that is gone is read from its first byte."""
+
+    async def work():
+        config = lab.config(paths=[str(lab.folder / "*.log")])
+        lab.append("started\n")
+        async with lab.tailer(config):
+            await lab.messages(1)
+        lab.log.unlink()
+        lab.append("started\nmore\n", lab.folder / "other.log")
+        async with lab.tailer(config):
+            assert await lab.messages(3) == ["started", "started", "more"]
+
+    run(work())
