@@ -10,6 +10,7 @@ import pytest
 
 from dataplane_tailer.identity import key_of
 from dataplane_tailer.sight import open_files
+from dataplane_tailer.state import SourceRecord, State
 
 
 def _settled(tailer) -> bool:
@@ -269,5 +270,34 @@ def test_a_copy_of_what_was_moved_to_another_folder(lab, run):
             assert (await lab.messages(2))[1] == "two"
             await asyncio.sleep(0.3)
         assert await lab.count() == 2
+
+    run(work())
+
+
+def test_a_copy_that_comes_when_its_original_is_gone(lab, run, monkeypatch):
+    """That the original was truncated is remembered: its copy, however small, repeats it; that is written down once."""
+
+    async def work():
+        lab.append("one\ntwo\n")
+        async with lab.tailer(lab.config(delivery={"hold_copy_ms": 50})) as tailer:
+            await lab.messages(2)
+            shutil.copy(lab.log, lab.folder / "away")
+            lab.append("late\n")
+            await lab.messages(3)
+            await lab.settled(tailer)
+            os.truncate(lab.log, 0)
+            lab.append("after\n")
+            await lab.messages(4)
+            lab.log.unlink()
+            await lab.until(lambda: not tailer.tracker.files and not tailer.tracker.retired)
+            (lab.folder / "away").rename(lab.folder / "app.log.1")
+            await asyncio.sleep(0.6)  # nothing more may come, and nothing tells of that
+            written: list[SourceRecord] = []
+            with monkeypatch.context() as patch:
+                patch.setattr(State, "_save", lambda _state, records: written.extend(records))
+                tailer.tracker.rescan()
+            assert written == []
+        assert await lab.messages(4) == ["one", "two", "late", "after"]
+        assert await lab.count() == 4
 
     run(work())

@@ -16,6 +16,7 @@ def test_complete_lines_come_out_as_they_went_in(lines: list[bytes], rest: bytes
 def test_lines_before_an_over_long_one_are_cut_first() -> None:
     """A line above the limit stops the cut in front of it."""
     assert cut_lines(b"a\nb\n" + b"x" * 11 + b"\nc\n", 10) == [b"a", b"b"]
+    assert cut_lines(b"x" * 10 + b"\nc\n", 10) == [b"x" * 10, b"c"]
 
 
 @given(st.text(min_size=1, max_size=400), st.integers(min_value=4, max_value=50))

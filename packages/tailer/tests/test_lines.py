@@ -77,7 +77,8 @@ def test_around_the_limit(lab, run, end):
                 at = event["log"]["offset"]
                 joined[at] = joined.get(at, "") + event["message"]
         assert list(joined.values()) == lines
-        assert "tags" not in events[0]
+        split = {event["log"]["offset"] for event in events if "tags" in event}
+        assert split == {at for at, line in joined.items() if len(line + end[:-1]) > 300}
         assert await lab.count() == len(events)
 
     run(work())
