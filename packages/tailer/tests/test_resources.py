@@ -51,9 +51,11 @@ def test_a_clock_that_jumps_back(lab, run, monkeypatch):
     """Times of arrival follow the clock, nothing else does: what is written is shipped."""
 
     async def work():
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000})):
-            lab.append("one\nunfinished")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000})) as tailer:
+            lab.append("one\n")
             await lab.messages(1)
+            lab.append("unfinished")
+            await lab.until(lambda: lab.one(tailer).size_seen == len("one\nunfinished"))
             really = time.time
             monkeypatch.setattr(time, "time", lambda: really() - 86_400)
             await lab.messages(2)
