@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dataplane_tailer import known, unpack
+from dataplane_tailer.config import DeliveryConfig
+from dataplane_tailer.file import overdue
 from dataplane_tailer.state import State
 
 
@@ -37,23 +40,33 @@ def test_an_error_of_one_file_leaves_the_others_alone(lab, run, monkeypatch):
 
         monkeypatch.setattr("dataplane_tailer.read.os.pread", pread)
         monkeypatch.setattr("dataplane_tailer.pipeline._RETRY_READ_S", 0.1)
-        async with lab.tailer() as tailer:
-            lab.append("two\n")
+        lab.append("two\n")
+        async with lab.tailer(lab.config(delivery={"rescan_ms": 60_000})) as tailer:
             assert await lab.messages(1) == ["two"]
             await lab.until(lambda: any(file.last_error for file in tailer.tracker.files.values()))
             monkeypatch.setattr("dataplane_tailer.read.os.pread", really)
             assert sorted(await lab.messages(2)) == ["one", "two"]
+            await lab.until(lambda: not any(file.last_error for file in tailer.tracker.files.values()))
 
     run(work())
+
+
+def test_the_oldest_deleted_file_is_let_go_first():
+    """Of what is held without a name, the policy takes the oldest, and no more than it must."""
+    files = [SimpleNamespace(gone_at=at, size_seen=10, is_deleted=lambda: True) for at in (3.0, 1.0, 2.0)]
+    assert [file.gone_at for file in overdue(files, DeliveryConfig(hold_deleted_bytes=15), 5.0)] == [1.0, 2.0]
+    assert [file.gone_at for file in overdue(files, DeliveryConfig(hold_deleted_s=3), 5.0)] == [1.0]
 
 
 def test_a_clock_that_jumps_back(lab, run, monkeypatch):
     """Times of arrival follow the clock, nothing else does: what is written is shipped."""
 
     async def work():
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000})):
-            lab.append("one\nunfinished")
+        lab.append("one\n")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000, "rescan_ms": 60_000})) as tailer:
             await lab.messages(1)
+            lab.append("unfinished")
+            await lab.until(lambda: lab.one(tailer).size_seen == len("one\nunfinished"))
             really = time.time
             monkeypatch.setattr(time, "time", lambda: really() - 86_400)
             await lab.messages(2)

@@ -215,12 +215,6 @@ class TailedFile:
         os.close(self.descriptor)
         self.is_retired = True
 
-    def let_go(self) -> None:
-        """Close the file for somebody who opens it again at the checkpoint; acknowledgements on their way are void."""
-        self.positions = self.positions.withdraw()
-        self.refused = None
-        self.retire()
-
     def abandon(self, reason: str, count_bytes: int) -> None:
         """Count bytes that nobody can read any more."""
         if count_bytes > 0:

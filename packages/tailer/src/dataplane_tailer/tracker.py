@@ -271,7 +271,7 @@ class Tracker:
         fresh.gone_at = gone_at
 
     def reload(self, config: TailerConfig) -> None:
-        """Take over another configuration: files go on at their checkpoints, as their inputs now say.
+        """Take over another configuration while nothing is on its way: files go on as their inputs now say.
 
         Files that no path leads to any more are kept as they are: nobody could open them again.
         """
@@ -279,7 +279,7 @@ class Tracker:
         for file in [file for file in self.files.values() if file.gone_at is None]:
             self.state.save([file.checkpoint()])
             self._leave(file)
-            file.let_go()
+            file.retire()
             self.opener.known.remember(file.record)
         self.rescan()
 
