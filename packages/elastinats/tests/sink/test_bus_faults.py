@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -95,6 +96,31 @@ def test_what_is_held_over_a_restart_is_no_longer_ours_alone(make_bench, scripte
             scripted.bulks.clear()
             await bench.until(lambda: bench.sink.counts.duplicate > 0)
             assert bench.sink.counts.indexed == 0
+
+    bench.run(scenario())
+
+
+def test_an_answer_that_the_bus_could_not_take_is_given_when_it_is_back(make_bench, scripted, own_server):
+    """Indexed while the bus is away, a message is acknowledged afterwards, and is not kept alive for ever."""
+    bench, away = make_bench(nats_url=own_server.url), threading.Event()
+
+    def held(lines):
+        assert away.wait(20)
+        return bench.created(lines)
+
+    scripted.bulks.append(held)
+
+    async def scenario() -> None:
+        async with bench.running():
+            await bench.publish_acknowledged(bench.line(0))
+            await bench.until(lambda: bool(scripted.bodies))
+            await asyncio.to_thread(own_server.kill)
+            await bench.until(lambda: not bench.sink.connection.is_connected)
+            away.set()
+            await bench.until(lambda: bench.sink.counts.indexed == 1)
+            assert bench.sink.settler.open_claims == 1
+            await asyncio.to_thread(own_server.start)
+            await bench.until(lambda: bench.sink.settler.open_claims == 0)
 
     bench.run(scenario())
 
