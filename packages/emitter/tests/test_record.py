@@ -253,6 +253,15 @@ def test_an_endless_name_of_a_logger_counts_in_an_events_size(captured: Captured
     assert len(event["log"]["logger"]) < captured.emitter.config.max_event_bytes
 
 
+def test_a_record_handed_on_keeps_the_thread_that_logged_it(captured: Captured, log: logging.Logger) -> None:
+    """Also by a thread that logs itself."""
+    log.info("x")
+    log.handle(logging.makeLogRecord({"msg": "x", "levelno": 20, "thread": 4711, "threadName": "worker"}))
+    own, other = (event["process"]["thread"] for event in captured.events)
+    assert own == {"id": threading.get_ident(), "name": "MainThread"}
+    assert other == {"id": 4711, "name": "worker"}
+
+
 def test_blank_names_become_labels(captured: Captured) -> None:
     """Elasticsearch would refuse the whole event for a field without a name."""
     captured.emitter.processor()(None, "info", {"event": "x", " ": 1, "": 2, "\t": 3, "plain": 4})
