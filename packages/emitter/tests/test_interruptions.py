@@ -26,7 +26,7 @@ _PROGRAM = """
 
     limit = Limit()
     signal.signal(signal.SIGALRM, limit)
-    while limit.raised < 150:
+    while limit.raised < 400:
         try:
             limit.is_armed = True
             signal.setitimer(signal.ITIMER_REAL, 0.0005 + limit.raised * 1e-6)

@@ -230,6 +230,19 @@ def test_code_of_the_application_cannot_end_the_emitters_thread(
     assert [point["metric"]["name"] for point in bus.events(dataset, "METRICS")] == ["stays"]
 
 
+def test_what_is_logged_on_the_emitters_thread_never_comes_back(
+    bus: Any, make_emitter: MakeEmitter, dataset: str
+) -> None:
+    """Callbacks may log; but sending causes no sending, and nobody counts such a record."""
+    emitter = make_emitter(bus.url)
+    log = logging.Logger(dataset)  # noqa: LOG001 - nobody else's
+    log.addHandler(emitter.handler())
+    emitter.gauge("asked", callback=lambda: log.warning("asked") or 1.0)
+    assert emitter.flush(10)
+    assert emitter.stats().accepted == 1
+    assert _messages(bus, dataset) == []
+
+
 def test_a_callback_may_close_the_emitter(
     bus: Any, make_emitter: MakeEmitter, wait_until: Callable[..., None], dataset: str
 ) -> None:

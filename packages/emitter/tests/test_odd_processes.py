@@ -130,6 +130,7 @@ def test_forks_from_threads_and_from_within_a_log_call(bus: Any, dataset: str, r
                 self.pid = os.fork()
                 return "forked"
         forks = Forks()
+        logging.info("so that the thread is known")
         logging.info("%s", forks)
         if forks.pid == 0:
             logging.info("child of a call")

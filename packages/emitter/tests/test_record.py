@@ -253,6 +253,24 @@ def test_an_endless_name_of_a_logger_counts_in_an_events_size(captured: Captured
     assert len(event["log"]["logger"]) < captured.emitter.config.max_event_bytes
 
 
+def test_a_record_handed_on_keeps_the_thread_that_logged_it(captured: Captured, log: logging.Logger) -> None:
+    """Also by a thread that logs itself."""
+    log.info("x")
+    log.handle(logging.makeLogRecord({"msg": "x", "levelno": 20, "thread": 4711, "threadName": "worker"}))
+    own, other = (event["process"]["thread"] for event in captured.events)
+    assert own == {"id": threading.get_ident(), "name": "MainThread"}
+    assert other == {"id": 4711, "name": "worker"}
+
+
+def test_blank_names_become_labels(captured: Captured) -> None:
+    """Elasticsearch would refuse the whole event for a field without a name."""
+    captured.emitter.processor()(None, "info", {"event": "x", " ": 1, "": 2, "\t": 3, "plain": 4})
+    (event,) = captured.events
+    assert event["plain"] == 4
+    assert sorted(event["labels"].values()) == ["1", "2", "3"]
+    assert all(name.strip() for name in event)
+
+
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64 - 1, 2**64])
 def test_an_integer_beyond_64_bits_is_a_text(captured: Captured, log: logging.Logger, number: int) -> None:
     """Elasticsearch would refuse the whole event for it."""

@@ -1,8 +1,11 @@
 """What a logger's name decides."""
 
+import logging
+
 from dataplane_emitter import settings
 from dataplane_emitter.envelope import Envelope
 from dataplane_emitter.rules import Rules, is_under
+from dataplane_emitter.testing import capture_events
 
 
 def _rules(**given: object) -> Rules:
@@ -42,3 +45,14 @@ def test_made_up_names_cost_no_memory() -> None:
     for number in range(10_000):
         rules.of(f"request.{number}")
     assert len(rules._known) <= 4_096
+
+
+def test_made_up_fields_and_places_cost_no_memory() -> None:
+    """Nor does one that makes up names of fields, or whose records come from ever new places."""
+    with capture_events() as captured:
+        handler, intake = captured.emitter.handler(), captured.emitter.intake()
+        for number in range(5_000):
+            handler.handle(logging.makeLogRecord({"name": f"request.{number}", "msg": "x", f"field{number}": number}))
+        assert captured.emitter.stats().accepted == 5_000
+    assert len(intake._names) <= 4_096
+    assert len(intake.origins._known) <= 4_096
