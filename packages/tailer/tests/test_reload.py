@@ -128,9 +128,11 @@ def test_what_was_rotated_away_keeps_its_checkpoint(lab, run, monkeypatch):
             await lab.until(lambda: lab.one(tailer).gone_at is not None)
             tailer.reload(config)
             await lab.until(lambda: tailer.next_config is None)
+            lab.append("late\n", lab.folder / "app.log.1")
+            await lab.messages(2)
             await lab.settled(tailer)
         async with lab.tailer(config) as tailer:
-            assert lab.one(tailer).positions.resolved.offset == 4
+            assert lab.one(tailer).positions.resolved.offset == len("one\nlate\n")
 
     run(work())
 
