@@ -13,10 +13,6 @@ from dataplane_tailer.sight import open_files
 from dataplane_tailer.state import SourceRecord, State
 
 
-def _settled(tailer) -> bool:
-    return all(file.positions.waiting == 0 and file.offset > 0 for file in tailer.tracker.files.values())
-
-
 @pytest.mark.parametrize("inside", [True, False], ids=["copy inside the pattern", "copy outside the pattern"])
 @pytest.mark.parametrize("filler", ["", "x" * 3000], ids=["small", "large"])
 def test_copytruncate(lab, run, inside, filler):
@@ -27,7 +23,7 @@ def test_copytruncate(lab, run, inside, filler):
         lab.append(f"one{filler}\n")
         async with lab.tailer(config) as tailer:
             await lab.messages(1)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             lab.append("two\n")
             shutil.copy(lab.log, lab.folder / "app.log.1")
             os.truncate(lab.log, 0)
@@ -74,7 +70,7 @@ def test_a_copy_beside_a_living_original_is_not_shipped(lab, run):
         lab.append("x" * 2000 + "\nlast\n")
         async with lab.tailer() as tailer:
             await lab.messages(2)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             shutil.copy(lab.log, lab.folder / "app.log.backup")
             lab.append("more\n")
             await lab.messages(3)
@@ -92,7 +88,7 @@ def test_files_that_only_begin_alike_are_both_shipped(lab, run):
         lab.append(banner + "first\n")
         async with lab.tailer(lab.config(delivery={"hold_copy_ms": 200})) as tailer:
             await lab.messages(101)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             lab.append(banner + "second\n", lab.folder / "app.log.other")
             lab.append("tiny\n", lab.folder / "app.log.tiny")
             await lab.messages(203)
@@ -110,7 +106,7 @@ def test_rotated_while_stopped_and_gone_is_reported_in_bytes(lab, run):
         lab.append("one\n")
         async with lab.tailer(config) as tailer:
             await lab.messages(1)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             source = next(iter(tailer.tracker.files.values())).record.source
         state = tailer.state.__class__(lab.state_dir)
         record = next(record for record in state.sources() if record.source == source)
@@ -149,7 +145,7 @@ def test_a_deleted_file_is_held_only_within_the_policy(lab, run, policy, is_let_
         config = lab.config(delivery={**policy, "max_line_bytes": 2000, "close_rotated_after_ms": 1})
         async with lab.tailer(config) as tailer:
             await lab.messages(1)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             file = lab.one(tailer)
             async with _blocked(tailer):
                 lab.append(("y" * 1000 + "\n") * 50)
@@ -203,7 +199,7 @@ def test_written_anew_under_its_own_name(lab, run, more):
         lab.append(f"one{'x' * 3000}\n")
         async with lab.tailer(lab.config(delivery={"close_rotated_after_ms": 200})) as tailer:
             (first,) = await lab.events(1)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             shutil.copy(lab.log, lab.folder / "new")
             lab.append(more, lab.folder / "new")
             (lab.folder / "new").rename(lab.log)
@@ -234,7 +230,7 @@ def test_copytruncate_of_a_log_that_begins_as_before(lab, run, inside, is_stoppe
         lab.append(f"{banner}\none\n")
         async with lab.tailer(config) as tailer:
             await lab.messages(2)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
             if not is_stopped:
                 rotate()
                 tailer.tracker.rescan()  # before anything is read
@@ -261,7 +257,7 @@ def test_a_copy_of_what_was_moved_to_another_folder(lab, run):
         lab.append(f"one{'x' * 3000}\n")
         async with lab.tailer(config) as tailer:
             await lab.messages(1)
-            await lab.until(lambda: _settled(tailer))
+            await lab.settled(tailer)
         shutil.copy(lab.log, lab.folder / "app.log.copy")
         (lab.folder / "old").mkdir()
         moved = lab.log.rename(lab.folder / "old" / "app.log")

@@ -1,5 +1,6 @@
 """What the tailer promises about files that live: each line once, in order, on a real bus."""
 
+import asyncio
 import os
 import time
 
