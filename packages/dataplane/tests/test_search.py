@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataplane.elastic import data_stream_of
-from dataplane.search import Search, incomplete, oldest
+from dataplane.search import Search, incomplete, oldest, wait_for_first
 from dataplane_common.errors import ConfigError
 from dataplane_common.taxonomy import Signal
 
@@ -91,3 +91,11 @@ def test_an_incomplete_answer_is_told() -> None:
     )
     assert "time" in incomplete({"_shards": {"failed": 0}, "timed_out": True})
     assert incomplete({"_shards": {"failed": 0, "total": 3}, "timed_out": False}) == ""
+
+
+def test_a_search_waits_for_a_first_find() -> None:
+    """What was just shipped is not found at once: it is looked for again, and what is there already is given at once."""
+    looks = iter([[], [{"_id": "a"}], [{"_id": "b"}]])
+    assert wait_for_first(lambda: next(looks), 60) == [{"_id": "a"}]
+    assert wait_for_first(lambda: next(looks), 60) == [{"_id": "b"}]
+    assert wait_for_first(list, 0) == []

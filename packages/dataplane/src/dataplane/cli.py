@@ -6,6 +6,7 @@ module that does the work; `main` turns our errors into one line.
 
 import os
 import sys
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ import typer
 from dataplane import settings, stack, status, tables
 from dataplane.elastic import Elastic
 from dataplane.screen import make_console
-from dataplane.search import Search, find
+from dataplane.search import Search, find, wait_for_first
 from dataplane.show import event_line
 from dataplane_common.errors import DataPlaneError, ExitCode
 from dataplane_common.taxonomy import Signal
@@ -93,6 +94,7 @@ def search(  # noqa: PLR0913 - one argument for each option
     namespace: Annotated[str | None, typer.Option(help="Only this namespace.", show_default=False)] = None,
     signal: Annotated[Signal, typer.Option(help="What to search.")] = Signal.LOGS,
     limit: Annotated[int, typer.Option(min=1, max=_MAX_FOUND, help="How many, the newest.")] = 50,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a first find: what is new takes one.")] = 0.0,
     elasticsearch: _Elastic = None,
     as_json: _Json = False,  # noqa: FBT002 - an option
 ) -> None:
@@ -104,10 +106,13 @@ def search(  # noqa: PLR0913 - one argument for each option
       dataplane search 'log.level:error AND service.name:checkout' --dataset checkout --json
 
       dataplane search --signal metrics 'metric.name:orders' --limit 5
+
+      dataplane search 'just shipped' --wait 10
     """
     elastic = Elastic(settings.load(_over("elasticsearch", "hosts", elasticsearch)).elasticsearch)
     wanted = Search(query=query, signal=signal, dataset=dataset, namespace=namespace, since=since, limit=limit)
-    found = find(elastic, wanted, _remark)
+    remark = cache(_remark)
+    found = wait_for_first(lambda: find(elastic, wanted, remark), wait)
     console = make_console()
     for document in found:
         if as_json:
@@ -115,7 +120,7 @@ def search(  # noqa: PLR0913 - one argument for each option
         else:
             console.print(event_line(document), soft_wrap=True)
     if not found:
-        _remark(f"nothing found in {wanted.target} of {elastic.shown_hosts}")
+        _remark(f"nothing found in {wanted.target} of {elastic.shown_hosts}; what is new takes a second (--wait 10)")
 
 
 @app.command("tap")

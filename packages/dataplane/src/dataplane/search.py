@@ -6,6 +6,7 @@ Source: Elasticsearch 8 reference, "Query string query", "Simple query string qu
 """
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from dataplane_common.taxonomy import Signal, check_token
 
 _AGE = re.compile(r"(\d+)(s|m|h|d|w)")
 _ORDER = (("@timestamp", "date"), ("dp.source", "keyword"), ("event.sequence", "long"))
+_POLL_S = 0.25
 _SYNTAX_ERRORS = ("cannot parse", "failed to parse query", "encountered")
 
 
@@ -87,6 +89,14 @@ def find(elastic: Elastic, search: Search, report: Callable[[str], None]) -> lis
     if missing := incomplete(answer):
         report(missing)
     return [{"_id": hit["_id"], "_index": hit["_index"], **hit["_source"]} for hit in answer["hits"]["hits"]]
+
+
+def wait_for_first(look: Callable[[], list[dict[str, Any]]], wait_s: float) -> list[dict[str, Any]]:
+    """Return what a look finds; where that is nothing, look again until something is there or `wait_s` have passed."""
+    deadline_s = time.monotonic() + wait_s
+    while not (found := look()) and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return found
 
 
 def incomplete(answer: dict[str, Any]) -> str:
