@@ -94,7 +94,7 @@ def test_an_incomplete_answer_is_told() -> None:
 
 
 def test_a_search_waits_for_a_first_find() -> None:
-    """What was just shipped is not found at once: it is looked for again, and what is there already is given at once."""
+    """What was just shipped is looked for again until it is found; what is there already is given at once."""
     looks = iter([[], [{"_id": "a"}], [{"_id": "b"}]])
     assert wait_for_first(lambda: next(looks), 60) == [{"_id": "a"}]
     assert wait_for_first(lambda: next(looks), 60) == [{"_id": "b"}]
