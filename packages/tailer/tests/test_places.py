@@ -188,3 +188,21 @@ def test_written_anew_under_its_own_name(lab, run, more, is_stopped):
         assert {event["dp"]["source"] for event in events} == {first["dp"]["source"]}
 
     run(work())
+
+
+def test_a_small_log_that_begins_as_a_rotated_one_did(lab, run):
+    """What was rotated and is done goes on in no new file, however much that begins like it."""
+
+    async def work():
+        rotated = lab.folder / "app.log.1"
+        lab.append("started\n")
+        async with lab.tailer(lab.config(delivery={"close_rotated_after_ms": 50})) as tailer:
+            await lab.messages(1)
+            lab.log.rename(rotated)
+            await lab.until(lambda: lab.one(tailer).path == str(rotated))
+            rotated.rename(lab.folder / "kept")  # so that its inode is not used again
+            await lab.until(lambda: not tailer.tracker.files)
+            lab.append("started\nmore\n")
+            assert await lab.messages(3) == ["started", "started", "more"]
+
+    run(work())
