@@ -157,3 +157,31 @@ def test_old_compressed_logs_are_not_unpacked_to_find_a_copy(lab, run, monkeypat
         assert [path for path in opened if path.endswith(".gz")] == []
 
     run(work())
+
+
+def test_a_small_copy_that_is_compressed_later(lab, run):
+    """A copy of what was truncated while nobody looked is known in every form, also when its original is gone."""
+
+    async def work():
+        copy = lab.folder / "app.log.1"
+        lab.append("one\ntwo\n")
+        async with lab.tailer() as tailer:
+            await lab.messages(2)
+            shutil.copy(lab.log, lab.folder / "away")
+            lab.append("late\n")
+            await lab.messages(3)
+            await lab.settled(tailer)
+        (lab.folder / "away").rename(copy)
+        os.truncate(lab.log, 0)
+        lab.append("after\n")
+        async with lab.tailer():
+            await lab.messages(4)
+        copy.with_name("app.log.1.gz").write_bytes(gzip.compress(copy.read_bytes()))
+        copy.unlink()
+        lab.log.unlink()
+        async with lab.tailer():
+            await asyncio.sleep(0.3)  # nothing more may come, and nothing tells of that
+        assert await lab.messages(4) == ["one", "two", "late", "after"]
+        assert await lab.count() == 4
+
+    run(work())

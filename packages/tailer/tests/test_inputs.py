@@ -137,17 +137,18 @@ def test_utf16_from_its_first_byte_and_after_a_truncation(lab, run, order, name)
     run(work())
 
 
-def test_utf16_that_ends_within_a_character(lab, run):
+@pytest.mark.parametrize("half", [b"c", b"\n", b"\r"], ids=["text", "of a newline", "of a carriage return"])
+def test_utf16_that_ends_within_a_character(lab, run, half):
     """Half a code unit waits for the rest; at the end of a rotated file it is sent as it is, and the file is closed."""
 
     async def work():
         config = lab.config(encoding="utf-16-le", paths=[str(lab.log)], delivery={"idle_flush_ms": 200})
-        lab.append("a\nb".encode("utf-16-le") + b"c")
+        lab.append("a\nb".encode("utf-16-le") + half)
         async with lab.tailer(config) as tailer:
             assert await lab.messages(2) == ["a", "b"]
             lab.log.rename(lab.folder / "old")
             await lab.until(lambda: not tailer.tracker.files)
-            assert await lab.messages(3) == ["a", "b", "\\x63"]
+            assert await lab.messages(3) == ["a", "b", f"\\x{half.hex()}"]
 
     run(work())
 

@@ -63,6 +63,25 @@ def test_a_carriage_return_that_stays_alone_for_long(lab, run):
     run(work())
 
 
+def test_a_carriage_return_behind_a_flushed_line_that_ends_nothing(lab, run):
+    """What follows it without a newline between them belongs to one line with it."""
+
+    async def work():
+        lab.append("half")
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 50})) as tailer:
+            await lab.messages(1)
+            await lab.settled(tailer)
+        async with lab.tailer(lab.config()) as tailer:
+            await lab.until(lambda: tailer.tracker.files)
+            lab.append("\r")
+            await lab.until(lambda: lab.one(tailer).size_seen == 5)
+            await asyncio.sleep(0.05)  # some looks at it
+            lab.append("more\n")
+            assert await lab.messages(2) == ["half", "\rmore"]
+
+    run(work())
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_around_the_limit(lab, run, end):
     """A line at the limit is whole, one above it comes in pieces, and the lines behind it are whole again."""

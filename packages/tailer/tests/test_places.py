@@ -135,3 +135,74 @@ def test_rotated_between_the_look_and_the_opening(lab, run, monkeypatch, name, l
         assert await lab.count() == len(wanted)
 
     run(work())
+
+
+def test_a_copy_that_lacks_half_a_line_of_its_original(lab, run):
+    """What was seen at the end of a small file, and is not in its copy, makes the copy no other file."""
+
+    async def work():
+        lab.append("one\ntwo\n")
+        async with lab.tailer() as tailer:
+            await lab.messages(2)
+            shutil.copy(lab.log, lab.folder / "app.log.1")
+            lab.append("half")
+            await lab.until(lambda: lab.one(tailer).record.head.endswith(b"half"))
+            os.truncate(lab.log, 0)
+            lab.append("new\n")
+            await lab.messages(3)
+            await asyncio.sleep(0.3)
+        assert sorted(await lab.messages(3)) == ["new", "one", "two"]
+        assert await lab.count() == 3
+
+    run(work())
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+@pytest.mark.parametrize("more", ["", "two\n"], ids=["the same", "and more"])
+def test_written_anew_under_its_own_name(lab, run, more, is_stopped):
+    """`rsync` and editors put a new file in the place of the old one: what was shipped of it does not come again."""
+
+    def write_anew() -> None:
+        shutil.copy(lab.log, lab.folder / "new")
+        lab.append(more, lab.folder / "new")
+        (lab.folder / "new").rename(lab.log)
+
+    async def work():
+        config = lab.config(delivery={"close_rotated_after_ms": 200})
+        wanted = [*more.splitlines(), "three"]
+        lab.append(f"one{'x' * 3000}\n")
+        async with lab.tailer(config) as tailer:
+            (first,) = await lab.events(1)
+            await lab.settled(tailer)
+            if not is_stopped:
+                write_anew()
+                await lab.until(lambda: lab.log.stat().st_ino in {key.inode for key in tailer.tracker.files})
+                lab.append("three\n")
+                await lab.messages(1 + len(wanted))
+        if is_stopped:
+            write_anew()
+            lab.append("three\n")
+        async with lab.tailer(config):
+            events = await lab.events(1 + len(wanted))
+        assert [event["message"] for event in events[1:]] == wanted
+        assert {event["dp"]["source"] for event in events} == {first["dp"]["source"]}
+
+    run(work())
+
+
+def test_a_small_log_that_begins_as_a_rotated_one_did(lab, run):
+    """What was rotated and is done goes on in no new file, however much that begins like it."""
+
+    async def work():
+        rotated = lab.folder / "app.log.1"
+        lab.append("started\n")
+        async with lab.tailer(lab.config(delivery={"close_rotated_after_ms": 50})) as tailer:
+            await lab.messages(1)
+            lab.log.rename(rotated)
+            await lab.until(lambda: lab.one(tailer).path == str(rotated))
+            rotated.rename(lab.folder / "kept")  # so that its inode is not used again
+            await lab.until(lambda: not tailer.tracker.files)
+            lab.append("started\nmore\n")
+            assert await lab.messages(3) == ["started", "started", "more"]
+
+    run(work())

@@ -1,6 +1,7 @@
 """What a reload promises: inputs come, go and change without loss or doubles."""
 
 import asyncio
+import shutil
 import signal
 from pathlib import Path
 
@@ -161,6 +162,28 @@ def test_another_dataset_and_back(lab, run, monkeypatch, digits):
         async with lab.tailer(lab.config(dataset=first)) as tailer:
             assert offsets(tailer) == [21]
         assert (await count(first), await count(second)) == (2, 1)
+
+    run(work())
+
+
+def test_one_text_in_two_datasets(lab, run):
+    """A copy that another dataset asks for is shipped there, whatever was shipped of its original."""
+    first, second = lab.dataset, f"{lab.dataset}_b"
+    copy = lab.folder / "copy.log"
+
+    async def work() -> None:
+        before = lab.config()
+        more = lab.config(paths=[str(copy)], dataset=second).inputs
+        config = msgspec.structs.replace(before, inputs=(*before.inputs, *more))
+        lab.append("one" + "x" * 3000 + "\n")
+        async with lab.tailer(config) as tailer:
+            await lab.messages(1)
+            await lab.settled(tailer)
+            shutil.copy(lab.log, copy)
+            lab.dataset = second
+            await lab.messages(1)
+            lab.dataset = first
+            assert await lab.count() == 1
 
     run(work())
 

@@ -110,7 +110,7 @@ def _behind_flushed(file: TailedFile, data: bytes, flush: Flush) -> bytes:
     carriage_return = file.newline.replace(b"\n", b"\r")
     crlf = carriage_return + file.newline
     is_part = any(len(data) < len(end) and end.startswith(data) for end in (file.newline, crlf))
-    if is_part and (flush is not Flush.ALL or len(data) < len(carriage_return)):
+    if is_part and flush is not Flush.ALL:
         return b""
     ends = (file.newline, crlf, carriage_return) if is_part else (file.newline, crlf)
     skipped = next((len(end) for end in ends if data.startswith(end)), 0)
