@@ -17,8 +17,10 @@ import pytest
 
 from dataplane_tailer import known, unpack
 from dataplane_tailer.config import DeliveryConfig
+from dataplane_tailer.discover import Found
 from dataplane_tailer.file import overdue
-from dataplane_tailer.state import State
+from dataplane_tailer.identity import FileKey
+from dataplane_tailer.state import SourceRecord, State
 
 
 def _descriptors() -> int:
@@ -139,6 +141,25 @@ def test_rotations_leave_nothing_behind(lab, run, monkeypatch):
             assert len(tailer.tracker.opener.known.by_key()) <= 6
 
     run(work())
+
+
+def test_what_is_forgotten_leaves_nothing_behind(lab, monkeypatch):
+    """Of a finished source whose file is gone neither state nor memory keep anything in the end."""
+    monkeypatch.setattr(known, "_KEEP_GONE", 0)
+    path, key = "/var/log/a.gz", FileKey(1, 2)
+    record = SourceRecord("0" * 16, path, path, "d", *key, head=b"x", is_final=True, packed_size=9, packed_at=1.0)
+    state = State(lab.state_dir)
+    state.save([record])
+    memory = known.Known(state)
+    memory.remember(record)
+    found = Found(path, key, 9, lab.config().inputs[0], 1.0)
+    assert memory.is_read(found)
+    memory.forget_gone({key})
+    assert memory.is_read(found)
+    memory.forget_gone(())
+    assert (state.sources(), memory.by_key(), memory.lineage.candidates(b"x")) == ([], {}, [])
+    assert not memory.is_read(found)
+    state.close()
 
 
 def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
