@@ -1,6 +1,5 @@
 """What the tailer promises about disk, memory, descriptors and the clock: one trouble stays one trouble."""
 
-import asyncio
 import errno
 import gzip
 import os
@@ -61,16 +60,22 @@ def test_the_oldest_deleted_file_is_let_go_first():
 
 
 def test_a_clock_that_jumps_back(lab, run, monkeypatch):
-    """Times of arrival follow the clock, nothing else does: what is written is shipped."""
+    """Back to 1970, say. Times of arrival follow the clock, nothing else does: what is written is seen and shipped."""
+
+    async def deaf(_folders, _stop):
+        raise OSError(errno.ENOSPC, "OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr("dataplane_tailer.watch.changes", deaf)
+    started_s, really = time.time(), time.time
 
     async def work():
         lab.append("one\n")
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000, "rescan_ms": 60_000})) as tailer:
+        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 250, "rescan_ms": 50})) as tailer:
             await lab.messages(1)
             lab.append("unfinished")
             await lab.until(lambda: lab.one(tailer).size_seen == len("one\nunfinished"))
-            really = time.time
-            monkeypatch.setattr(time, "time", lambda: really() - 86_400)
+            monkeypatch.setattr(time, "time", lambda: really() - started_s)
             await lab.messages(2)
             lab.append("\ntwo\nrest")
             assert await lab.messages(4) == ["one", "unfinished", "two", "rest"]
@@ -163,7 +168,7 @@ def test_what_is_forgotten_leaves_nothing_behind(lab, monkeypatch):
 
 
 def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
-    """Opening many files costs the state a few writes, not one each."""
+    """Opening many files costs the state a few writes, not one each; so does a reload."""
     writes: list[int] = []
     really = State._save
 
@@ -184,7 +189,11 @@ def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
             assert len(writes) < 100
             lab.append("news\n", lab.folder / "app.log.500")
             await lab.messages(1001)
-            await asyncio.sleep(0)
+            for dataset in (lab.dataset, f"{lab.dataset}_b"):
+                before = len(writes)
+                tailer.reload(lab.config(dataset=dataset))
+                await lab.until(lambda: tailer.next_config is None)
+                assert len(writes) < before + 10
 
     run(work())
 
