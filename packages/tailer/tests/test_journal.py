@@ -184,6 +184,33 @@ time.sleep(600)
     assert events[0]["_id"].endswith("-1.1")
 
 
+def test_an_entry_whose_pieces_were_cut_off_ends_with_them(lab, run, monkeypatch, journalctl):
+    """A journalctl that dies within a long entry: the next one's first entry is not taken for the rest of that."""
+    monkeypatch.setattr("dataplane_tailer.stream._BACKOFF", Backoff(initial_s=0.05, max_s=0.1))
+    monkeypatch.setattr("dataplane_tailer.journal._LONGEST_ENTRY_BYTES", 1000)
+    (lab.folder / "long").touch()
+    journalctl(
+        f"""
+import os, sys, time
+if os.path.exists({str(lab.folder / "long")!r}):
+    sys.stdout.write("x" * 2500)
+    sys.stdout.flush()
+    os.unlink({str(lab.folder / "long")!r})
+    sys.exit(1)
+print('{{"MESSAGE": "short"}}', flush=True)
+time.sleep(600)
+""",
+    )
+
+    async def work() -> None:
+        async with lab.tailer(lab.config_of({"dataset": lab.dataset, "type": "journal"})):
+            events = await lab.events(3)
+        assert [event["message"] for event in events] == ["x" * 1000, "x" * 1000, "short"]
+        assert "tags" not in events[2]
+
+    run(work())
+
+
 def test_what_became_too_large_is_cut_again(own_nats, lab, run, journalctl):
     """The server takes less after a restart: frames are halved, one event is shortened and says so; nothing stalls."""
     lab.url = own_nats.url
