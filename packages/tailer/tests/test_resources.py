@@ -168,7 +168,7 @@ def test_what_is_forgotten_leaves_nothing_behind(lab, monkeypatch):
 
 
 def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
-    """Opening many files costs the state a few writes, not one each; so does a reload."""
+    """Opening many files costs the state a few writes, not one each; so does a reload, which goes on at once."""
     writes: list[int] = []
     really = State._save
 
@@ -190,10 +190,12 @@ def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
             lab.append("news\n", lab.folder / "app.log.500")
             await lab.messages(1001)
             for dataset in (lab.dataset, f"{lab.dataset}_b"):
-                before = len(writes)
+                before, held = len(writes), _descriptors()
                 tailer.reload(lab.config(dataset=dataset))
                 await lab.until(lambda: tailer.next_config is None)
                 assert len(writes) < before + 10
+                assert len(tailer.tracker.files) == 1000
+                assert _descriptors() < held + 10
 
     run(work())
 
