@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dataplane_tailer.config import needs_restart
+from dataplane_tailer.snapshot import read_snapshot
 
 CONFIG = """
 namespace = "test"
@@ -158,6 +159,7 @@ def test_another_dataset_and_back(lab, run, monkeypatch, digits):
                 await lab.until(lambda: tailer.next_config is None)
                 lab.append(f"line {number}\n")
                 await lab.until(lambda number=number: offsets(tailer) == [7 * number])
+        assert sorted(record.is_final for record in read_snapshot(lab.state_dir).records) == [False, True, True]
         async with lab.tailer(lab.config(dataset=first)) as tailer:
             assert offsets(tailer) == [21]
         assert (await count(first), await count(second)) == (2, 1)
@@ -184,7 +186,7 @@ def test_what_is_on_its_way_is_not_sent_as_something_else(lab, own_nats, run, ca
             lab.append("two\n")
             await lab.until(lambda: lab.one(tailer).positions.waiting == 1)
             tailer.reload(after)
-            await asyncio.sleep(0.3)  # several times the shorter grace period
+            await asyncio.sleep(0.5)  # several times the shorter grace period
             own_nats.resume()
             await lab.until(lambda: tailer.next_config is None)
             lab.append("three\n")

@@ -59,19 +59,22 @@ def test_the_oldest_deleted_file_is_let_go_first():
     assert [file.gone_at for file in overdue(files, DeliveryConfig(hold_deleted_s=3), 5.0)] == [1.0]
 
 
-def test_a_clock_that_jumps_back(lab, run, monkeypatch):
+@pytest.mark.parametrize("is_deaf", [True, False], ids=["polling", "notified"])
+def test_a_clock_that_jumps_back(lab, run, monkeypatch, is_deaf):
     """Back to 1970, say. Times of arrival follow the clock, nothing else does: what is written is seen and shipped."""
 
     async def deaf(_folders, _stop):
         raise OSError(errno.ENOSPC, "OS file watch limit reached")
         yield
 
-    monkeypatch.setattr("dataplane_tailer.watch.changes", deaf)
+    if is_deaf:
+        monkeypatch.setattr("dataplane_tailer.watch.changes", deaf)
+    delivery = {"idle_flush_ms": 250, "rescan_ms": 50 if is_deaf else 60_000}
     started_s, really = time.time(), time.time
 
     async def work():
         lab.append("one\n")
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 250, "rescan_ms": 50})) as tailer:
+        async with lab.tailer(lab.config(delivery=delivery)) as tailer:
             await lab.messages(1)
             lab.append("unfinished")
             await lab.until(lambda: lab.one(tailer).size_seen == len("one\nunfinished"))
