@@ -52,6 +52,30 @@ def test_an_error_of_one_file_leaves_the_others_alone(lab, run, monkeypatch):
     run(work())
 
 
+def test_a_file_that_is_deleted_before_its_turn_is_kept(lab, run):
+    """While another one waits for room on its way to the bus, nothing of it is on its way, and yet it has not ended."""
+
+    async def work():
+        lab.append("one\n")
+        delivery = {"window_frames": 1, "close_rotated_after_ms": 1}
+        async with lab.tailer(lab.config(delivery=delivery)) as tailer:
+            await lab.messages(1)
+            await lab.settled(tailer)
+            file = lab.one(tailer)
+            await tailer.publisher._slots.acquire()
+            lab.append("hot\n", lab.folder / "app.log.hot")
+            await lab.until(lambda: any(other.positions.waiting for other in tailer.tracker.files.values()))
+            lab.append("two\n")
+            lab.log.unlink()
+            await lab.until(lambda: file.gone_at is not None and file.gone_at < time.monotonic() - 0.01)
+            tailer.tracker.rescan()
+            assert file.key in tailer.tracker.files
+            tailer.publisher._slots.release()
+            assert sorted(await lab.messages(3)) == ["hot", "one", "two"]
+
+    run(work())
+
+
 def test_the_oldest_deleted_file_is_let_go_first():
     """Of what is held without a name, the policy takes the oldest, and no more than it must."""
     files = [SimpleNamespace(gone_at=at, size_seen=10, is_deleted=lambda: True) for at in (3.0, 1.0, 2.0)]
