@@ -183,6 +183,14 @@ class Lab:
         """Return how many events of the dataset the stream holds, repeats by id left out."""
         return len(await self.everything())
 
+    async def replays(self) -> list[str | None]:
+        """Return what each frame of the dataset says about being a re-send, in the order of the stream."""
+        async with self._consumer(f"logs.test.{self.dataset}.>", "LOGS") as consumer:
+            frames = [*await consumer.fetch(10)]
+            while more := await consumer.fetch(0.2):
+                frames += more
+        return [frame.headers.get("Dp-Replay") for frame in frames]
+
     async def make_streams(self) -> None:
         """Make the streams on a server that has none."""
         await _make_streams(self.url)

@@ -1,5 +1,6 @@
 """What the account says while files live, and after them."""
 
+from dataplane_tailer.identity import digest
 from dataplane_tailer.pipeline import create
 from dataplane_tailer.serve import TailerCollector, not_ready
 
@@ -19,6 +20,7 @@ def test_what_is_on_its_way_is_in_the_account(lab, own_nats, run):
             account = tailer.account.account_of(lab.one(tailer))
             own_nats.resume()
         assert (account.accepted, account.acknowledged, account.in_flight) == (3, 1, 2)
+        assert account.head_hash == digest(lab.log.read_bytes())
 
     run(work())
 
@@ -39,6 +41,7 @@ def test_an_account_is_published_once_for_each_change(lab, run):
                 sent = tailer.publisher.counts.sent
                 await tailer.account.publish(tailer.tracker.files.values())
                 assert tailer.publisher.counts.sent == sent
+            assert tailer.account._published == {}
             samples = [sample for metric in TailerCollector(tailer).collect() for sample in metric.samples]
         acknowledged = [sample.value for sample in samples if sample.name.startswith("dataplane_tailer_events_ack")]
         assert acknowledged == [1]
@@ -46,12 +49,15 @@ def test_an_account_is_published_once_for_each_change(lab, run):
     run(work())
 
 
-def test_a_tailer_without_its_bus_is_not_ready(lab, run):
-    """The reason is the bus, and what was last heard of it."""
+def test_a_tailer_without_its_bus_or_a_file_is_not_ready(lab, run):
+    """The reason is the bus, and what was last heard of it; or a file that may not be read."""
 
     async def work():
         tailer = create(lab.config())
-        assert not_ready(tailer)[0].startswith("bus: ")
+        tailer.tracker.opener.refused["/var/log/x"] = "Permission denied"
+        bus, file = not_ready(tailer)
+        assert bus.startswith("bus: ")
+        assert file == "/var/log/x: Permission denied"
         tailer.tracker.close()
         tailer.state.close()
 

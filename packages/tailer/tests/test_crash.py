@@ -1,5 +1,6 @@
 """What survives a crash, a restart and a wrong move: on real processes, a real bus and a real disk."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -9,7 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dataplane_common.errors import Fatal
+from dataplane_common.errors import ExitCode, Fatal
+from dataplane_tailer.pipeline import Tailer, create
+from dataplane_tailer.serve import serve
 from dataplane_tailer.state import State
 
 
@@ -61,6 +64,30 @@ def test_sigterm_drains_and_the_next_start_goes_on(lab, run):
         assert process.returncode == 0, err
         lab.append(_numbers(5, start=1000))
         assert '"lines": 5' in lab.command(*_options(lab), "--once").stdout
+
+    run(work())
+
+
+@pytest.mark.parametrize(("grace_s", "code"), [(60.0, ExitCode.CLEAN), (0.1, ExitCode.GRACE_EXCEEDED)])
+def test_a_stop_waits_within_the_grace_period(lab, own_nats, run, monkeypatch, grace_s, code):
+    """What is on its way is waited for, but no longer than that; the exit code says whether it was enough."""
+    lab.url = own_nats.url
+    made: list[Tailer] = []
+    monkeypatch.setattr("dataplane_tailer.serve.create", lambda config: made.append(create(config)) or made[0])
+    config = lab.config(delivery={"grace_s": grace_s})
+
+    async def work():
+        stop = asyncio.Event()
+        lab.append("one\n")
+        serving = asyncio.ensure_future(serve(config, stop, asyncio.Event(), lambda: config))
+        await lab.messages(1)
+        own_nats.pause()
+        lab.append("two\n")
+        await lab.until(lambda: made[0].publisher.in_flight)
+        stop.set()
+        await asyncio.wait([serving], timeout=0.3)
+        own_nats.resume()
+        assert await serving == code
 
     run(work())
 
@@ -126,11 +153,7 @@ def test_what_may_have_been_sent_before_says_so(lab, run, before):
         lab.append("two\n")
         async with lab.tailer():
             await lab.messages(2)
-        async with lab._consumer(f"logs.test.{lab.dataset}.>", "LOGS") as consumer:
-            frames = [*await consumer.fetch(10)]
-            while more := await consumer.fetch(0.2):
-                frames += more
-        assert [frame.headers.get("Dp-Replay") for frame in frames[:2]] == [None, "1"]
+        assert (await lab.replays())[:2] == [None, "1"]
 
     run(work())
 

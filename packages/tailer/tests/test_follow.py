@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dataplane_tailer import pipeline
 from dataplane_tailer.identity import key_of
 
 
@@ -218,12 +219,15 @@ def test_names_of_one_file_are_one_source(lab, run):
     run(work())
 
 
-def test_a_folder_that_appears_later_is_found(lab, run):
-    """Inputs may name what is not there yet."""
+def test_a_folder_that_appears_later_is_found(lab, run, monkeypatch):
+    """Inputs may name what is not there yet; as soon as it is, notifications of it come."""
+    looks, really = [], pipeline.folders
+    monkeypatch.setattr(pipeline, "folders", lambda inputs: looks.append(really(inputs)) or looks[-1])
 
     async def work():
         later = lab.folder / "later" / "x.log"
         async with lab.tailer(lab.config(paths=[str(lab.folder / "later" / "*.log")])) as tailer:
+            await lab.until(lambda: len(looks) > 1)  # it is not there, and is waited for
             later.parent.mkdir()
             lab.append("hello\n", later)
             assert await lab.messages(1) == ["hello"]

@@ -4,10 +4,13 @@ The journal of a test machine may be empty: what stands in for journalctl prints
 """
 
 import json
+import time
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from dataplane_common.retry import Backoff
 from dataplane_tailer.journal import parse_entry
 from dataplane_tailer.serve import not_ready
 from dataplane_tailer.snapshot import read_snapshot
@@ -20,6 +23,12 @@ start = int(arguments[arguments.index("--after-cursor") + 1][1:]) if "--after-cu
 for number in range(start, {total}):
     print(json.dumps({{"__CURSOR": f"c{{number + 1}}", "__REALTIME_TIMESTAMP": str(1_700_000_000_000_000 + number),
                       "MESSAGE": f"entry {{number}}", "PRIORITY": "4", "_SYSTEMD_UNIT": "x.service"}}), flush=True)
+time.sleep(600)
+"""
+
+SAY_ARGUMENTS = """
+import json, os, sys, time
+print(json.dumps({"MESSAGE": " ".join(sys.argv[1:]), "_PID": os.getpid()}), flush=True)
 time.sleep(600)
 """
 
@@ -48,6 +57,7 @@ def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch, journalctl
     assert [event["message"] for event in events] == [f"entry {number}" for number in range(9)]
     sequences = [1, 2, 3, 4, 5, 1, 2, 3, 4] if "another" in meanwhile else [*range(1, 10)]
     assert [event["event"]["sequence"] for event in events] == sequences
+    assert set(run(lab.replays())) == {"1"}  # any of them may have come before
     assert events[0]["log"] == {"level": "warning"}
     assert events[0]["@timestamp"] == "2023-11-14T22:13:20.000000Z"
 
@@ -61,15 +71,15 @@ def test_the_journal_goes_on_behind_its_cursor(lab, run, monkeypatch, journalctl
     ],
 )
 def test_the_journal_is_asked_for_what_the_input_says(lab, run, journalctl, entry, words):
-    """Units and start reach journalctl; fields of any size are asked for, and it goes on until it is stopped."""
-    journalctl(
-        "import json, sys, time; print(json.dumps({'MESSAGE': ' '.join(sys.argv[1:])}), flush=True); time.sleep(600)"
-    )
+    """Units and start reach journalctl; fields of any size are asked for, and it goes on until the tailer stops it."""
+    journalctl(SAY_ARGUMENTS)
     config = lab.config_of({"dataset": lab.dataset, "type": "journal", **entry})
 
     async def work() -> None:
         async with lab.tailer(config):
-            assert await lab.messages(1) == [words]
+            (event,) = await lab.events(1)
+        assert event["message"] == words
+        assert not Path(f"/proc/{event['process']['pid']}").exists()
 
     run(work())
 
@@ -124,6 +134,26 @@ if start == 4:
     assert [event["event"]["sequence"] for event in journal] == list(range(1, 7))
 
 
+def test_a_journalctl_that_is_away_for_a_while(lab, run, tmp_path, monkeypatch, journalctl):
+    """While it is replaced nothing stops; where no entry has come yet, those since the start are asked for."""
+    monkeypatch.setattr("dataplane_tailer.stream._BACKOFF", Backoff(initial_s=0.05, max_s=0.1))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))  # that of this machine is not meant
+    journalctl("import os; os.unlink(__file__)")
+    config = lab.config_of({"dataset": lab.dataset, "type": "journal", "start_at": "end"})
+
+    async def work() -> None:
+        started_at = int(time.time())
+        async with lab.tailer(config) as tailer:
+            await lab.until(lambda: "install systemd" in tailer.streams[0].saved.last_error)
+            began_at = int(time.time())
+            journalctl(SAY_ARGUMENTS)
+            (words,) = await lab.messages(1)
+        since = words.removeprefix("--output json --all --follow --since @")
+        assert started_at <= int(since) <= began_at
+
+    run(work())
+
+
 def test_an_entry_of_any_length_arrives_in_pieces(lab, run, journalctl):
     """What no message can hold is split and marked, and what comes behind it goes on; its cursor is passed."""
     journalctl(
@@ -154,6 +184,33 @@ time.sleep(600)
     assert events[0]["_id"].endswith("-1.1")
 
 
+def test_an_entry_whose_pieces_were_cut_off_ends_with_them(lab, run, monkeypatch, journalctl):
+    """A journalctl that dies within a long entry: the next one's first entry is not taken for the rest of that."""
+    monkeypatch.setattr("dataplane_tailer.stream._BACKOFF", Backoff(initial_s=0.05, max_s=0.1))
+    monkeypatch.setattr("dataplane_tailer.journal._LONGEST_ENTRY_BYTES", 1000)
+    (lab.folder / "long").touch()
+    journalctl(
+        f"""
+import os, sys, time
+if os.path.exists({str(lab.folder / "long")!r}):
+    sys.stdout.write("x" * 2500)
+    sys.stdout.flush()
+    os.unlink({str(lab.folder / "long")!r})
+    sys.exit(1)
+print('{{"MESSAGE": "short"}}', flush=True)
+time.sleep(600)
+""",
+    )
+
+    async def work() -> None:
+        async with lab.tailer(lab.config_of({"dataset": lab.dataset, "type": "journal"})):
+            events = await lab.events(3)
+        assert [event["message"] for event in events] == ["x" * 1000, "x" * 1000, "short"]
+        assert "tags" not in events[2]
+
+    run(work())
+
+
 def test_what_became_too_large_is_cut_again(own_nats, lab, run, journalctl):
     """The server takes less after a restart: frames are halved, one event is shortened and says so; nothing stalls."""
     lab.url = own_nats.url
@@ -174,12 +231,14 @@ time.sleep(600)
     async def work() -> list[dict]:
         async with lab.tailer(config) as tailer:
             stream = tailer.streams[0]
+            stream.reader.is_repeatable = False  # that what is cut is a re-send is said of standard input, too
             own_nats.stop()
             (lab.folder / "go").touch()
             await lab.until(lambda: stream.account().in_flight == 200)
             own_nats.max_payload_bytes = 32 * 1024
             own_nats.start()
             await lab.until(lambda: stream.saved.cursor == "199")
+            assert "1" in await lab.replays()
             return await lab.everything()
 
     events = sorted(run(work()), key=lambda event: event["event"]["sequence"])

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dataplane_tailer.config import needs_restart
+from dataplane_tailer.snapshot import read_snapshot
 
 CONFIG = """
 namespace = "test"
@@ -159,6 +160,7 @@ def test_another_dataset_and_back(lab, run, monkeypatch, digits):
                 await lab.until(lambda: tailer.next_config is None)
                 lab.append(f"line {number}\n")
                 await lab.until(lambda number=number: offsets(tailer) == [7 * number])
+        assert sorted(record.is_final for record in read_snapshot(lab.state_dir).records) == [False, True, True]
         async with lab.tailer(lab.config(dataset=first)) as tailer:
             assert offsets(tailer) == [21]
         assert (await count(first), await count(second)) == (2, 1)
@@ -188,10 +190,14 @@ def test_one_text_in_two_datasets(lab, run):
     run(work())
 
 
-def test_what_is_on_its_way_is_not_sent_as_something_else(lab, own_nats, run):
-    """With the bus away a reload waits: what was sent under the old input does not come again under the new one."""
+@pytest.mark.parametrize("grace_s", [0.1, 60.0])
+def test_what_is_on_its_way_is_not_sent_as_something_else(lab, own_nats, run, capsys, grace_s):
+    """With the bus away a reload waits: what was sent under the old input does not come again under the new one.
+
+    That it waits is said when the grace period is over.
+    """
     lab.url = own_nats.url
-    quick = {"grace_s": 0.1, "ack_timeout_s": 0.5}
+    quick = {"grace_s": grace_s, "ack_timeout_s": 0.5}
     before = lab.config(delivery=quick)
     after = lab.config(delivery=quick, dataset=f"{lab.dataset}_b")
 
@@ -203,7 +209,7 @@ def test_what_is_on_its_way_is_not_sent_as_something_else(lab, own_nats, run):
             lab.append("two\n")
             await lab.until(lambda: lab.one(tailer).positions.waiting == 1)
             tailer.reload(after)
-            await asyncio.sleep(0.5)  # several times the grace period
+            await asyncio.sleep(0.5)  # several times the shorter grace period
             own_nats.resume()
             await lab.until(lambda: tailer.next_config is None)
             lab.append("three\n")
@@ -213,6 +219,7 @@ def test_what_is_on_its_way_is_not_sent_as_something_else(lab, own_nats, run):
         assert await lab.count() == 1
 
     run(work())
+    assert ("configuration.waits" in capsys.readouterr().out) is (grace_s < 1)
 
 
 def test_what_a_reload_does_not_take_over_is_said(lab):

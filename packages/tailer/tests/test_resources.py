@@ -1,6 +1,5 @@
 """What the tailer promises about disk, memory, descriptors and the clock: one trouble stays one trouble."""
 
-import asyncio
 import errno
 import gzip
 import os
@@ -17,8 +16,10 @@ import pytest
 
 from dataplane_tailer import known, unpack
 from dataplane_tailer.config import DeliveryConfig
+from dataplane_tailer.discover import Found
 from dataplane_tailer.file import overdue
-from dataplane_tailer.state import State
+from dataplane_tailer.identity import FileKey
+from dataplane_tailer.state import SourceRecord, State
 
 
 def _descriptors() -> int:
@@ -51,6 +52,30 @@ def test_an_error_of_one_file_leaves_the_others_alone(lab, run, monkeypatch):
     run(work())
 
 
+def test_a_file_that_is_deleted_before_its_turn_is_kept(lab, run):
+    """While another one waits for room on its way to the bus, nothing of it is on its way, and yet it has not ended."""
+
+    async def work():
+        lab.append("one\n")
+        delivery = {"window_frames": 1, "close_rotated_after_ms": 1}
+        async with lab.tailer(lab.config(delivery=delivery)) as tailer:
+            await lab.messages(1)
+            await lab.settled(tailer)
+            file = lab.one(tailer)
+            await tailer.publisher._slots.acquire()
+            lab.append("hot\n", lab.folder / "app.log.hot")
+            await lab.until(lambda: any(other.positions.waiting for other in tailer.tracker.files.values()))
+            lab.append("two\n")
+            lab.log.unlink()
+            await lab.until(lambda: file.gone_at is not None and file.gone_at < time.monotonic() - 0.01)
+            tailer.tracker.rescan()
+            assert file.key in tailer.tracker.files
+            tailer.publisher._slots.release()
+            assert sorted(await lab.messages(3)) == ["hot", "one", "two"]
+
+    run(work())
+
+
 def test_the_oldest_deleted_file_is_let_go_first():
     """Of what is held without a name, the policy takes the oldest, and no more than it must."""
     files = [SimpleNamespace(gone_at=at, size_seen=10, is_deleted=lambda: True) for at in (3.0, 1.0, 2.0)]
@@ -58,17 +83,26 @@ def test_the_oldest_deleted_file_is_let_go_first():
     assert [file.gone_at for file in overdue(files, DeliveryConfig(hold_deleted_s=3), 5.0)] == [1.0]
 
 
-def test_a_clock_that_jumps_back(lab, run, monkeypatch):
-    """Times of arrival follow the clock, nothing else does: what is written is shipped."""
+@pytest.mark.parametrize("is_deaf", [True, False], ids=["polling", "notified"])
+def test_a_clock_that_jumps_back(lab, run, monkeypatch, is_deaf):
+    """Back to 1970, say. Times of arrival follow the clock, nothing else does: what is written is seen and shipped."""
+
+    async def deaf(_folders, _stop):
+        raise OSError(errno.ENOSPC, "OS file watch limit reached")
+        yield
+
+    if is_deaf:
+        monkeypatch.setattr("dataplane_tailer.watch.changes", deaf)
+    delivery = {"idle_flush_ms": 250, "rescan_ms": 50 if is_deaf else 60_000}
+    started_s, really = time.time(), time.time
 
     async def work():
         lab.append("one\n")
-        async with lab.tailer(lab.config(delivery={"idle_flush_ms": 1000, "rescan_ms": 60_000})) as tailer:
+        async with lab.tailer(lab.config(delivery=delivery)) as tailer:
             await lab.messages(1)
             lab.append("unfinished")
             await lab.until(lambda: lab.one(tailer).size_seen == len("one\nunfinished"))
-            really = time.time
-            monkeypatch.setattr(time, "time", lambda: really() - 86_400)
+            monkeypatch.setattr(time, "time", lambda: really() - started_s)
             await lab.messages(2)
             lab.append("\ntwo\nrest")
             assert await lab.messages(4) == ["one", "unfinished", "two", "rest"]
@@ -141,8 +175,27 @@ def test_rotations_leave_nothing_behind(lab, run, monkeypatch):
     run(work())
 
 
+def test_what_is_forgotten_leaves_nothing_behind(lab, monkeypatch):
+    """Of a finished source whose file is gone neither state nor memory keep anything in the end."""
+    monkeypatch.setattr(known, "_KEEP_GONE", 0)
+    path, key = "/var/log/a.gz", FileKey(1, 2)
+    record = SourceRecord("0" * 16, path, path, "d", *key, head=b"x", is_final=True, packed_size=9, packed_at=1.0)
+    state = State(lab.state_dir)
+    state.save([record])
+    memory = known.Known(state)
+    memory.remember(record)
+    found = Found(path, key, 9, lab.config().inputs[0], 1.0)
+    assert memory.is_read(found)
+    memory.forget_gone({key})
+    assert memory.is_read(found)
+    memory.forget_gone(())
+    assert (state.sources(), memory.by_key(), memory.lineage.candidates(b"x")) == ([], {}, [])
+    assert not memory.is_read(found)
+    state.close()
+
+
 def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
-    """Opening many files costs the state a few writes, not one each."""
+    """Opening many files costs the state a few writes, not one each; so does a reload, which goes on at once."""
     writes: list[int] = []
     really = State._save
 
@@ -163,7 +216,13 @@ def test_a_thousand_quiet_files_are_written_down_at_once(lab, run, monkeypatch):
             assert len(writes) < 100
             lab.append("news\n", lab.folder / "app.log.500")
             await lab.messages(1001)
-            await asyncio.sleep(0)
+            for dataset in (lab.dataset, f"{lab.dataset}_b"):
+                before, held = len(writes), _descriptors()
+                tailer.reload(lab.config(dataset=dataset))
+                await lab.until(lambda: tailer.next_config is None)
+                assert len(writes) < before + 10
+                assert len(tailer.tracker.files) == 1000
+                assert _descriptors() < held + 10
 
     run(work())
 

@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,8 +17,13 @@ from hypothesis import strategies as st
 
 from dataplane_common.errors import ConfigError
 from dataplane_common.event import encode, event_id
-from dataplane_tailer.batch import batches_of
+from dataplane_common.lifecycle import cancel
+from dataplane_tailer.batch import Batch, batches_of
+from dataplane_tailer.journal import _chunks
+from dataplane_tailer.pipeline import create
 from dataplane_tailer.shorten import shorten
+from dataplane_tailer.stdin import StandardInput
+from dataplane_tailer.stream import Stream
 
 
 def _options(lab) -> list[str]:
@@ -58,6 +66,93 @@ def test_after_a_crash_standard_input_is_a_new_source(lab, run):
     events = run(lab.events(2))
     assert events[1]["message"] == "second"
     assert events[1]["dp"]["source"] != first[0]["dp"]["source"]
+
+
+@asynccontextmanager
+async def _without_a_bus(lab, kind: str) -> AsyncIterator[Stream]:
+    """A stream of a tailer whose bus is away: nothing that it sends is acknowledged."""
+    lab.url = "nats://127.0.0.1:1"
+    tailer = create(lab.config_of({"dataset": lab.dataset, "type": kind}))
+    await tailer.start()
+    try:
+        yield tailer.streams[0]
+    finally:
+        await tailer.close()
+
+
+def test_what_was_on_its_way_at_the_stop_is_not_numbered_again(lab, run):
+    """After a stop that could not wait for acknowledgements, too, standard input is a new source."""
+
+    async def work() -> None:
+        async with _without_a_bus(lab, "stdin") as stream:
+            await stream.ship(Batch([b"one"]))
+        async with _without_a_bus(lab, "stdin") as again:
+            assert again.saved.source != stream.saved.source
+
+    run(work())
+
+
+def test_a_cursor_waits_for_what_comes_before_it(lab, run):
+    """It is saved when all up to it is acknowledged, in whatever order that comes."""
+
+    async def work() -> None:
+        async with _without_a_bus(lab, "journal") as stream:
+            for cursor in "ab":
+                await stream.ship(Batch([b"{}"], cursor))
+            await stream.ship(Batch([b"x" * 200_000, b"y" * 200_000], "c"))
+            frames = list(stream.positions._sent)
+            for index, saved in ((1, ("", 0)), (0, ("b", 2)), (2, ("b", 3)), (3, ("c", 4))):
+                stream._resolve(frames[index])
+                assert (stream.saved.cursor, stream.saved.sequence) == saved
+
+    run(work())
+
+
+def test_standard_input_is_parsed_filtered_and_accounted(lab, run):
+    """Its lines become events as those of files do, and its last account says what became of all of them."""
+    filters = [{"drop": "noise"}]
+    entry = {"dataset": lab.dataset, "type": "stdin", "parser": "json", "filters": filters}
+
+    async def work() -> None:
+        lab.append('{"message":"one"}\nnoise\n{"message":"two"}\nnoise')
+        tailer = create(lab.config_of(entry))
+        with lab.log.open() as file:
+            tailer.streams[0].reader.descriptor = file.fileno()
+            await tailer.start()
+            assert await tailer.run(asyncio.Event())
+            await tailer.connection.wait_ready(10)
+            await tailer.close()
+        assert await lab.messages(2) == ["one", "two"]
+        account = await lab.ledger(tailer.streams[0].saved.source)
+        assert (account["accepted"], account["acknowledged"], account["dropped"]) == (4, 2, {"filter": 2})
+
+    run(work())
+
+
+@pytest.mark.parametrize("is_journal", [False, True], ids=["standard input", "journal"])
+def test_what_comes_within_a_linger_is_read_together(run, is_journal):
+    """After a little has come, more is waited for: a line each would be a frame each."""
+    linger_s = 3600.0
+    read_end, write_end = os.pipe()
+
+    async def work() -> None:
+        reader = asyncio.StreamReader()
+        chunks = _chunks(reader, linger_s) if is_journal else StandardInput(1000, linger_s, read_end)._chunks()
+        give = reader.feed_data if is_journal else partial(os.write, write_end)
+        give(b"one\n")
+        assert await anext(chunks) == b"one\n"
+        more = asyncio.ensure_future(anext(chunks))
+        give(b"two\n")
+        for _ in range(50):
+            await asyncio.sleep(0)  # what is there is seen in one turn of the loop
+        assert not more.done()
+        await cancel(more)
+
+    try:
+        run(work())
+    finally:
+        os.close(read_end)
+        os.close(write_end)
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.lists(st.integers(1, 50), max_size=20))

@@ -207,7 +207,7 @@ class Opener:
                 return self._take_over(descriptor, record, found)
             self.known.take(record)
             record.is_final = True
-            self.state.save([record])
+            self._unsaved.append(record)
             fresh = self._new_record(descriptor, found)
             fresh.offset, fresh.guard = record.offset, record.guard
             return fresh

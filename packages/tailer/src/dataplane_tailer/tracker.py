@@ -271,13 +271,12 @@ class Tracker:
         fresh.gone_at = gone_at
 
     def reload(self, config: TailerConfig) -> None:
-        """Take over another configuration while nothing is on its way: files go on as their inputs now say.
+        """Take over another configuration: files go on as their inputs now say. Nothing is on its way, all is written.
 
         Files that no path leads to any more are kept as they are: nobody could open them again.
         """
         self.config = self.opener.config = config
         for file in [file for file in self.files.values() if file.gone_at is None]:
-            self.state.save([file.checkpoint()])
             self._leave(file)
             file.retire()
             self.opener.known.remember(file.record)
