@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import Raw
 
 
 def test_only_what_can_succeed_later_is_sent_again(bench, scripted):
@@ -65,14 +66,14 @@ def test_what_the_failure_store_has_is_done_and_what_it_has_not_is_a_dead_letter
     assert all("failure_store" in path for path in scripted.paths)
 
 
-@pytest.mark.parametrize("status", [400, 413])
-def test_a_refused_request_is_halved_down_to_the_one_event(bench, scripted, status):
-    """The event that a whole request is refused for becomes a dead letter; the others are indexed."""
+@pytest.mark.parametrize(("status", "is_told"), [(400, True), (413, True), (413, False)])
+def test_a_refused_request_is_halved_down_to_the_one_event(bench, scripted, status, is_told):
+    """The event that a request is refused for, if only by its status, becomes a dead letter; the others are indexed."""
 
     def refuse_five(lines: list[bytes]) -> tuple[int, Any]:
         scripted.bulks.append(refuse_five)
         if any(bench.identity(5).encode() in text for text in lines[::2]):
-            return bench.fails(status)(lines)
+            return bench.fails(status)(lines) if is_told else (status, Raw(b""))
         return bench.created(lines)
 
     scripted.bulks.append(refuse_five)
