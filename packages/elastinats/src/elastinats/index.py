@@ -55,10 +55,8 @@ class _Answers(elastic_transport.Serializer):
     mimetype = _TYPES[0]
 
     def loads(self, data: bytes) -> Any:
-        if not data:
-            return None  # as with 413
         value = data if data.startswith(b'{"errors":') else load(data)
-        if value is None:
+        if value is None and data:  # a 413 has no body
             raise elastic_transport.SerializationError(f"an answer that is no JSON: {data[:_SHOWN_BYTES]!r}")
         return value
 
