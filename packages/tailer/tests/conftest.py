@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -222,6 +223,15 @@ class Lab:
     async def settled(self, tailer: Tailer) -> None:
         """Wait until all that was read is acknowledged."""
         await self.until(lambda: all(file.positions.waiting == 0 for file in tailer.tracker.files.values()))
+
+    async def grow_beyond_copy(self, tailer: Tailer, copy: Path) -> None:
+        """Have the first two lines of the log shipped, and a third one that its copy lacks."""
+        self.append("one\ntwo\n")
+        await self.messages(2)
+        shutil.copy(self.log, copy)
+        self.append("late\n")
+        await self.messages(3)
+        await self.settled(tailer)
 
     def spawn(self, *arguments: str, without_privileges: bool = False) -> "subprocess.Popen[str]":
         """Start the command itself; `without_privileges` takes from root what lets it pass over a file's mode."""

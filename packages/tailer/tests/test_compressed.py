@@ -164,13 +164,8 @@ def test_a_small_copy_that_is_compressed_later(lab, run):
 
     async def work():
         copy = lab.folder / "app.log.1"
-        lab.append("one\ntwo\n")
         async with lab.tailer() as tailer:
-            await lab.messages(2)
-            shutil.copy(lab.log, lab.folder / "away")
-            lab.append("late\n")
-            await lab.messages(3)
-            await lab.settled(tailer)
+            await lab.grow_beyond_copy(tailer, lab.folder / "away")
         (lab.folder / "away").rename(copy)
         os.truncate(lab.log, 0)
         lab.append("after\n")

@@ -256,13 +256,8 @@ def test_a_copy_that_comes_when_its_original_is_gone(lab, run, monkeypatch):
     """That the original was truncated is remembered: its copy, however small, repeats it; that is written down once."""
 
     async def work():
-        lab.append("one\ntwo\n")
         async with lab.tailer(lab.config(delivery={"hold_copy_ms": 50})) as tailer:
-            await lab.messages(2)
-            shutil.copy(lab.log, lab.folder / "away")
-            lab.append("late\n")
-            await lab.messages(3)
-            await lab.settled(tailer)
+            await lab.grow_beyond_copy(tailer, lab.folder / "away")
             os.truncate(lab.log, 0)
             lab.append("after\n")
             await lab.messages(4)

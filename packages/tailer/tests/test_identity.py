@@ -93,13 +93,8 @@ def test_a_small_copy_is_not_shipped_again_after_two_restarts_and_a_rename(lab, 
     """A copy that was told from a new log once stays known as one, whatever becomes of its original."""
 
     async def work():
-        lab.append("one\ntwo\n")
         async with lab.tailer() as tailer:
-            await lab.messages(2)
-            shutil.copy(lab.log, lab.folder / "app.log.1")
-            lab.append("late\n")
-            await lab.messages(3)
-            await lab.settled(tailer)
+            await lab.grow_beyond_copy(tailer, lab.folder / "app.log.1")
             os.truncate(lab.log, 0)
             lab.append("after\n")
             await lab.messages(4)

@@ -43,7 +43,7 @@ def event_id(source: str, position: int, *piece: int) -> str:
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as an RFC 3339 timestamp in UTC with microseconds."""
-    return _rfc3339(datetime.fromtimestamp(seconds, UTC))
+    return rfc3339(datetime.fromtimestamp(seconds, UTC))
 
 
 def parse_timestamp(value: Any) -> str | None:
@@ -55,10 +55,11 @@ def parse_timestamp(value: Any) -> str | None:
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return _rfc3339(moment.astimezone(UTC))
+    return rfc3339(moment.astimezone(UTC))
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """Return a moment in UTC as a timestamp; see `timestamp`."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")  # many times faster than `strftime`
 
 

@@ -80,7 +80,7 @@ def quick_access(config: ParserConfig, taken: frozenset[str]) -> Quick | None:
     return quick
 
 
-def _rare(http: bytes, size: bytes, referrer: bytes, agent: bytes, rest: bytes | None) -> tuple[bytes, bytes, bytes]:
+def _rare(http: bytes, size: bytes, referrer: bytes, agent: bytes, rest: bytes) -> tuple[bytes, bytes, bytes]:
     """Return the rest of the request, the answer, and what else there is."""
     if referrer not in _ABSENT:
         http = b'"referrer":"%b",%b' % (referrer, http)
@@ -113,5 +113,6 @@ def _is_integer(text: bytes) -> bool:
 def _common(line: bytes) -> list[bytes]:
     """Cut a line of the common format as one of the combined format without referrer and agent."""
     head, request, answer = line.split(b'"', 2)
-    blank, status, size, *rest = answer.split(b" ", 3)
-    return [head, request, b" ".join((blank, status, size, b"")), b"-", b" ", b"-", b" " + rest[0] if rest else b""]
+    end = answer.find(b" ", answer.find(b" ", 1) + 1)  # behind blank, status, blank, size
+    rest = b"" if end < 0 else answer[end:]
+    return [head, request, answer.removesuffix(rest) + b" ", b"-", b" ", b"-", rest]

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 
+from dataplane_common.event import rfc3339
+
 #: Distinct seconds that are remembered; the lines of a log repeat the same second.
 _SECONDS_KEPT = 8192
 #: An epoch below this many seconds (1973) is more likely a duration than a time.
@@ -75,7 +77,7 @@ def stamp(moment: datetime, zone: tzinfo) -> str | None:
         utc = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except OverflowError:
         return None
-    return utc.isoformat(timespec="microseconds")[:26] + "Z"
+    return rfc3339(utc)
 
 
 @lru_cache(maxsize=_SECONDS_KEPT)
