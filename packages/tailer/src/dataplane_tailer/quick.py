@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from itertools import compress
 
 from dataplane_tailer.bulk import BulkRenderer, Render, decimals, places
-from dataplane_tailer.parse import Quick
-from dataplane_tailer.parse.parsed import Row
+from dataplane_tailer.parse import Columns, Quick
 from dataplane_tailer.splice import Envelope
-
-#: The holes of one event in a byte format, see `Envelope.template`.
-_HOLES = 7
 
 
 class QuickRenderer(BulkRenderer):
@@ -24,35 +20,37 @@ class QuickRenderer(BulkRenderer):
 
     def bulk(self, lines: list[bytes], offset: int, sequence: int, at: str) -> bytes:
         """Return the events of all lines, joined."""
-        rows = [*map(self._quick, lines)]
-        if offset == 0 and rows:
-            rows[0] = None  # a byte-order mark may be in front of the first line
+        if offset == 0 and lines:  # a byte-order mark may be in front of the first line
+            first = self._otherwise(lines[:1], offset, sequence, at)
+            return first[0] + self.bulk(lines[1:], len(lines[0]) + 1, sequence + 1, at)
+        found = self._quick(lines)
+        if found is None:
+            return b"".join(self._otherwise(lines, offset, sequence, at))
         offsets, sequences = places(lines, offset)[:-1], range(sequence, sequence + len(lines))
-        usual = [row for row in rows if row is not None]
-        if len(usual) == len(rows):
-            return self._shaped(usual, offsets, sequences, at)
-        chosen = [row is not None for row in rows]
-        block = self._shaped(usual, [*compress(offsets, chosen)], [*compress(sequences, chosen)], at)
+        if len(found.whens) == len(lines):
+            return self._shaped(found, offsets, sequences, at)
+        chosen = found.chosen
+        block = self._shaped(found, [*compress(offsets, chosen)], [*compress(sequences, chosen)], at)
         shaped = iter(block.splitlines(keepends=True))
         return b"".join(
             next(shaped) if is_usual else self._otherwise([line], start, number, at)[0]
             for is_usual, line, start, number in zip(chosen, lines, offsets, sequences, strict=True)
         )
 
-    def _shaped(self, rows: list[Row], offsets: Sequence[int], sequences: Sequence[int], at: str) -> bytes:
-        if not rows:
-            return b""
-        whens, logs, events, fields = zip(*rows, strict=True)
-        arrival = at.encode()
-        dated = self._envelope.template(number=b"%b", created=b',"created":"%b"' % arrival)
-        if all(whens):
-            shape = dated * len(rows)
-        else:
-            undated = self._envelope.template(number=b"%b", created=b"")
-            shape = b"".join(dated if when else undated for when in whens)
-            whens = tuple(when or arrival for when in whens)
-        arguments: list[object] = [None] * (_HOLES * len(rows))
-        columns = (offsets, whens, fields, logs, decimals(offsets), events, decimals(sequences))
+    def _shaped(self, found: Columns, offsets: Sequence[int], sequences: Sequence[int], at: str) -> bytes:
+        logs, events = ([] if more is None else [more] for more in (found.logs, found.events))
+        columns = (offsets, found.whens, *found.columns, *logs, decimals(offsets), *events, decimals(sequences))
+        arguments: list[object] = [None] * (len(columns) * len(offsets))
         for index, column in enumerate(columns):
-            arguments[index::_HOLES] = column
-        return shape % tuple(arguments)
+            arguments[index :: len(columns)] = column
+        return self._shape(found, arguments, at.encode(), len(columns)) % tuple(arguments)
+
+    def _shape(self, found: Columns, arguments: list[object], arrival: bytes, width: int) -> bytes:
+        """Return the byte format of all events; lines without a time of their own get that of their arrival."""
+        more = {"log": b"" if found.logs is None else b"%b", "event": b"" if found.events is None else b"%b"}
+        dated = self._envelope.template(found.fields, **more, created=b',"created":"%b"' % arrival)
+        if all(found.whens):
+            return dated * len(found.whens)
+        undated = self._envelope.template(found.fields, **more, created=b"")
+        arguments[1::width] = [when or arrival for when in found.whens]
+        return b"".join(dated if when else undated for when in found.whens)

@@ -42,26 +42,34 @@ class Envelope:
         log, event = {**sample["log"], "offset": offset}, {**sample["event"], "sequence": sequence}
         return {**sample, "log": log, "event": event}
 
-    def template(self, *, number: bytes = b"%d", created: bytes = b"%b") -> bytes:
+    def template(
+        self,
+        fields: bytes = b"%b",
+        *,
+        log: bytes = b"%b",
+        event: bytes = b"%b",
+        number: bytes = b"%b",
+        created: bytes = b"%b",
+    ) -> bytes:
         """Return the event as a byte format.
 
-        Its holes are offset (hex), timestamp, fields, more of log, offset, more of event, sequence, event.created;
-        `number` is what offset and sequence have, `created` fills the last one.
+        Its holes are offset (hex), timestamp, fields, more of `log`, offset, more of `event`, sequence,
+        `event.created`; `number` is what offset and sequence have, the others may be given as formats of their own.
         """
         body = self._body
         holes = (
-            (b'"log":{"offset":-1', b'"log":{%b"offset":' + number),
-            (b'"event":{"dataset"', b'"event":{%b"dataset"'),
+            (b'"log":{"offset":-1', b'"log":{' + log + b'"offset":' + number),
+            (b'"event":{"dataset"', b'"event":{' + event + b'"dataset"'),
             (b'"sequence":-1', b'"sequence":' + number + created),
         )
         for mark, hole in holes:
             body = body.replace(mark, hole, 1)
-        return b'{"_id":"' + self.source.encode() + b'-%x","@timestamp":"%b",%b,' + body[1:] + b"\n"
+        return b'{"_id":"' + self.source.encode() + b'-%x","@timestamp":"%b",' + fields + b"," + body[1:] + b"\n"
 
 
 def splicer(envelope: Envelope) -> Splice:
     """Return what makes events of a file's parsed lines."""
-    template, taken = envelope.template(), envelope.taken
+    template, taken = envelope.template(number=b"%d"), envelope.taken
     log_taken, event_taken = envelope.log_taken, envelope.event_taken
     empty = b""
 

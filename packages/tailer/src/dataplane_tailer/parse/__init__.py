@@ -16,13 +16,14 @@ from dataplane_tailer.parse.json_line import json_parser
 from dataplane_tailer.parse.json_quick import quick_json
 from dataplane_tailer.parse.logfmt import logfmt_parser
 from dataplane_tailer.parse.options import ParserConfig
-from dataplane_tailer.parse.parsed import Parse, Parsed, Quick
+from dataplane_tailer.parse.parsed import Columns, Parse, Parsed, Quick
 from dataplane_tailer.parse.record import check_renames, renamed
 from dataplane_tailer.parse.regex import regex_parser
 from dataplane_tailer.parse.syslog import syslog_parser
 
 __all__ = [
     "PARSERS",
+    "Columns",
     "Parse",
     "Parsed",
     "ParserConfig",

@@ -7,7 +7,7 @@ long way.
 
 import re
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import itemgetter, truth
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from dataplane_tailer.parse.ats import CONVERT, Layout, layout_of, tls_of
 from dataplane_tailer.parse.ats_fields import Kind
 from dataplane_tailer.parse.http import endpoint_members
 from dataplane_tailer.parse.options import ParserConfig
-from dataplane_tailer.parse.parsed import Quick, Row
+from dataplane_tailer.parse.parsed import Columns, Quick
 
 #: Distinct values of a field, and distinct times, that are remembered per file.
 _KEPT = 4096
@@ -61,7 +61,7 @@ def quick_ats(config: ParserConfig, taken: frozenset[str], event_taken: frozense
     shapes: dict[tuple[bool, ...], _Shape] = {}
     read_time, dumps = _time_reader(layout), orjson.dumps
 
-    def quick(line: bytes) -> Row | None:
+    def row_of(line: bytes) -> tuple[bytes, bytes, bytes] | None:
         try:
             message = dumps(line.decode())
         except UnicodeDecodeError:
@@ -81,9 +81,18 @@ def quick_ats(config: ParserConfig, taken: frozenset[str], event_taken: frozense
         for index, convert in shape.conversions:
             values[index] = convert(values[index])
         event = shape.event and shape.event % shape.pick_event(values)
-        return when, b"", event, shape.fields % shape.pick(values)
+        return when, event, shape.fields % shape.pick(values)
 
-    return quick
+    return partial(_quick, row_of)
+
+
+def _quick(row_of: Callable[[bytes], tuple[bytes, bytes, bytes] | None], lines: list[bytes]) -> Columns | None:
+    rows = [*map(row_of, lines)]
+    usual = [row for row in rows if row is not None]
+    if not usual:
+        return None
+    whens, events, fields = zip(*usual, strict=True)
+    return Columns(rows, whens, b"%b", (fields,), events=events)
 
 
 def _is_usual(layout: Layout, taken: frozenset[str], event_taken: frozenset[str]) -> bool:

@@ -4,8 +4,8 @@ Flows in: one line's text and the time of its arrival. Flows out: `Parsed`. Inva
 `message`, and a line that cannot be parsed keeps its whole text there.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,11 +27,25 @@ class Parsed(msgspec.Struct, frozen=True, gc=False):
 Parse = Callable[[str, str], Parsed]
 
 
-#: What the short way finds in a line, as bytes of JSON: timestamp or nothing, more members of `log`, of `event`, all
-#: others.
-Row = tuple[bytes, bytes, bytes, bytes]
-#: (line as it is in the file) → what the parser would give, None if the line is unusual and has to be parsed.
-Quick = Callable[[bytes], Row | None]
+class Columns(NamedTuple):
+    """What the short way finds in the usual ones among lines, each column with a value for each of them.
+
+    `chosen` has for each line something that is true if it is a usual one. `whens` are timestamps, empty where a line
+    has no time of its own; `fields` is a byte format of the members at the top of the event, and `columns` what its
+    holes take; `logs` and `events` are more members of `log` and of `event`, each with a comma behind it.
+    """
+
+    chosen: Sequence[object]
+    whens: Sequence[bytes]
+    fields: bytes
+    columns: Sequence[Sequence[bytes]]
+    logs: Sequence[bytes] | None = None
+    events: Sequence[bytes] | None = None
+
+
+#: (lines as they are in the file) → what the parser would give of the usual ones; None if there are none. The others
+#: have to be parsed.
+Quick = Callable[[list[bytes]], Columns | None]
 
 
 def as_message(line: str, _at: str) -> Parsed:
