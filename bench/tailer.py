@@ -42,14 +42,12 @@ JSON_LINE = (
 CHUNK_BYTES = 128 * 1024
 
 
-def write_lines(file: Path, size_bytes: int, line: Callable[[int], str]) -> int:
-    """Write about so many bytes and return the number of lines."""
-    count = 0
+def write_lines(file: Path, size_bytes: int, line: Callable[[int], str], first: int = 0) -> None:
+    """Write about so many bytes, beginning with the line of this number."""
     with file.open("w") as out:
         while out.tell() < size_bytes:
-            out.write("".join(line(count + number) for number in range(10_000)))
-            count += 10_000
-    return count
+            out.write("".join(line(number) for number in range(first, first + 1000)))
+            first += 1000
 
 
 def access_line(number: int) -> str:
@@ -268,7 +266,7 @@ def measure(folder: Path, url: str, size: int, *, as_json: bool) -> None:
         many = folder / f"many{count}"
         many.mkdir()
         for number in range(count):
-            write_lines(many / f"{number}.log", size // 4 // count, access_line)
+            write_lines(many / f"{number}.log", size // 4 // count, access_line, number * 10_000_000)
         show(f"plain, {count} files", ship(f"{many}/*.log", "plain", url, folder), as_json=as_json)
     show("plain, standard input", pipe(records, url, folder), as_json=as_json)
     show("1,000 lines/s, write to stream, linger 20 ms", asyncio.run(latency(url, folder)), as_json=as_json)

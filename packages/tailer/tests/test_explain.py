@@ -177,11 +177,13 @@ def test_a_file_written_anew_is_a_new_source(log, config):
 
 
 def test_a_copy_of_a_living_file_is_held_back(tmp_path, log, config):
-    """Its content is shipped under the original's name."""
-    copy = Path(shutil.copy(log, tmp_path / "copy.log"))
-    verdict, text = _ask(copy, config, _record(log, 160))
-    assert verdict == "held back"
-    assert str(log) in text
+    """Its content is shipped under the original's name; under a name of its own it may be another program's."""
+    for name, rest in (("app.1.log", "only if it grows"), ("copy.log", "a log of its own")):
+        copy = Path(shutil.copy(log, tmp_path / name))
+        verdict, text = _ask(copy, config, _record(log, 160))
+        assert verdict == "held back"
+        assert str(log) in text
+        assert rest in text
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -10,7 +10,9 @@ from typing import Literal
 
 from dataplane_tailer.evidence import Evidence, Kin, Match
 from dataplane_tailer.identity import digest
+from dataplane_tailer.lineage import is_surely_copy
 
+_HELD_BRIEFLY = "after hold_copy_ms it counts as a log of its own, and is read from byte 0"
 Verdict = Literal["read", "will be read", "held back", "finished", "not read"]
 
 _NO_FILE = {
@@ -91,9 +93,10 @@ def _judge_content(evidence: Evidence) -> tuple[Verdict, str]:
         return _judge_known(evidence, kin)
     for kin in evidence.kin:
         if kin.is_copy and not kin.record.is_final:
+            is_sure = is_surely_copy(evidence.path, evidence.size, kin.record.log_path)
+            rest = "it is read only if it grows beyond that" if is_sure else _HELD_BRIEFLY
             return "held back", (
-                f"its content repeats {kin.record.path}, which is still there (source {kin.record.source}); "
-                "it is read only if it grows beyond that"
+                f"its content repeats {kin.record.path}, which is still there (source {kin.record.source}); {rest}"
             )
         if kin.is_whole and not kin.by_inode:
             return _soon(evidence), (

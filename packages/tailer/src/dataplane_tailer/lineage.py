@@ -108,6 +108,15 @@ def is_related(name: str, original: str) -> bool:
     return name not in originals and os.path.basename(name).startswith(stems)  # noqa: PTH119
 
 
+def is_surely_copy(path: str, size: int, original: str) -> bool:
+    """Tell whether a file with an original's content is its copy as long as that is whole.
+
+    Programs that write the same lines have logs of other names, or of the same one in other folders.
+    """
+    has_own_name = os.path.basename(path) != os.path.basename(original)  # noqa: PTH119
+    return size >= SURE_BYTES and has_own_name and is_related(path, original)
+
+
 def is_likely(path: str, record: SourceRecord) -> bool:
     """Tell whether a file with a source's inode may be its file: where nothing but that is known, the name must fit."""
     return record.has_evidence or path == record.path or (is_related(path, record.path) and not is_compressed(path))

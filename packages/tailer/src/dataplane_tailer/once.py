@@ -8,9 +8,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
+from msgspec.structs import replace
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from dataplane_common.errors import Fatal
+from dataplane_common.lifecycle import wait_first
 from dataplane_tailer.config import TailerConfig
 from dataplane_tailer.pipeline import Tailer, create
 from dataplane_tailer.read import Flush
@@ -18,6 +20,8 @@ from dataplane_tailer.read import Flush
 #: How long the bus may be silent before a one-off run gives up: longer than a leader election.
 _SILENCE_S = 30.0
 _TICK_S = 0.1
+#: A one-off run waits no longer for what may be a copy in the making.
+_HOLD_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,28 @@ async def ship_once(config: TailerConfig, stop: asyncio.Event) -> Summary:
         Transient: the bus cannot be reached.
         Fatal: no file matches, one cannot be read, or the bus stopped acknowledging.
     """
-    tailer = create(config)
+    tailer = create(_hold_briefly(config))
     try:
         await tailer.start()
         await tailer.tracker.unpack_all()
+        await _wait_for_copies(tailer, stop)
         _check_files(tailer)
         await tailer.connection.wait_ready(config.nats.connect_timeout_s)
         return await _ship_all(tailer, stop)
     finally:
         await tailer.close()
+
+
+async def _wait_for_copies(tailer: Tailer, stop: asyncio.Event) -> None:
+    """Give a copy that is being made the time to become one; what is none by then is a log of its own."""
+    while tailer.tracker.opener.held_since and not stop.is_set():
+        await wait_first(stop, timeout_s=tailer.config.delivery.hold_copy_ms / 1000)
+        tailer.tracker.rescan()
+
+
+def _hold_briefly(config: TailerConfig) -> TailerConfig:
+    hold_ms = min(config.delivery.hold_copy_ms, _HOLD_MS)
+    return replace(config, delivery=replace(config.delivery, hold_copy_ms=hold_ms))
 
 
 def _check_files(tailer: Tailer) -> None:

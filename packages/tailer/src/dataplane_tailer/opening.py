@@ -29,6 +29,7 @@ from dataplane_tailer.lineage import (
     is_likely,
     is_related,
     is_shipped,
+    is_surely_copy,
     may_be_copy,
 )
 from dataplane_tailer.mounts import is_heard
@@ -65,15 +66,10 @@ class Opener:
     refused: dict[str, str] = field(default_factory=dict)
     is_resuming: bool = False
     _unsaved: list[SourceRecord] = field(default_factory=list)
-    _held_since: dict[FileKey, float] = field(default_factory=dict)
+    held_since: dict[FileKey, float] = field(default_factory=dict)
 
     def content_of(self, path: str, key: FileKey) -> int:
-        """Return a descriptor of a file's text.
-
-        Raises:
-            OSError: it cannot be opened.
-            Transient: its compressed form is not complete, or it is another file.
-        """
+        """Return a descriptor of a file's text, or raise what `open_content` raises."""
         return open_content(path, self.unpacker.spool, key)
 
     def open(self, found: Found) -> TailedFile | Moved | None:
@@ -101,7 +97,7 @@ class Opener:
         if opened is None:
             self.unpacker.put_back(found, descriptor)
         else:
-            self._held_since.pop(found.key, None)
+            self.held_since.pop(found.key, None)
         return opened
 
     def _is_left_alone(self, found: Found) -> bool:
@@ -124,8 +120,8 @@ class Opener:
         """Drop what is remembered of files that are no longer there."""
         self.known.forget_gone(there)
         self.unpacker.forget_gone(there)
-        for key in [key for key in self._held_since if key not in there]:
-            del self._held_since[key]
+        for key in [key for key in self.held_since if key not in there]:
+            del self.held_since[key]
 
     def start_anew(self, descriptor: int, found: Found, encoding: str) -> TailedFile:
         """Start a new source on an open file that had this encoding, whatever else was known of it."""
@@ -226,19 +222,21 @@ class Opener:
         return is_one
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
-        """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only.
+        """Hold a copy back while its original is whole; what may be a log of its own is held for a short time only.
 
         So is what took the name of a deleted one with all that was in it: `rsync` and `sed -i` write files anew.
         """
-        if found.path == original.record.log_path:
-            return original.size() >= SURE_BYTES and original.is_deleted() and is_copy(original.descriptor, descriptor)
+        path, whole = original.record.log_path, original.size()
+        if found.path == path:
+            return whole >= SURE_BYTES and original.is_deleted() and is_copy(original.descriptor, descriptor)
         if not is_copy(descriptor, original.descriptor):
             return False
-        since_s = self._held_since.setdefault(found.key, time.monotonic())
         size = os.fstat(descriptor).st_size
-        is_packed = is_compressed(found.path) and is_related(found.path, original.record.log_path)
-        is_sure = size >= SURE_BYTES or (is_packed and size == original.size())
-        return is_sure or (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
+        is_packed = is_compressed(found.path) and is_related(found.path, path) and size == whole
+        if is_packed or is_surely_copy(found.path, size, path):
+            return True
+        since_s = self.held_since.setdefault(found.key, time.monotonic())
+        return (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
 
     def _take_over(self, descriptor: int, record: SourceRecord, found: Found) -> SourceRecord:
         self.known.take(record)

@@ -131,7 +131,7 @@ class World(Writers):
             """Without a flush an unterminated line waits for its end."""
             return not self.flushes and os.pread(file.descriptor, 1, file.size() - 1) != b"\n"
 
-        held = tracker.opener._held_since.values()
+        held = tracker.opener.held_since.values()
         is_resting = all(time.monotonic() - since_s > 2 * QUICK["hold_copy_ms"] / 1000 for since_s in held)
         return (
             is_resting
