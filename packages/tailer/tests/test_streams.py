@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,12 +16,13 @@ from hypothesis import strategies as st
 
 from dataplane_common.errors import ConfigError
 from dataplane_common.event import encode, event_id
-from dataplane_common.lifecycle import cancel
 from dataplane_tailer.batch import Batch, batches_of
-from dataplane_tailer.journal import _chunks
+from dataplane_tailer.config import InputConfig
+from dataplane_tailer.linger import CHUNK_BYTES, lingering
+from dataplane_tailer.numbered import NumberedRenderer
+from dataplane_tailer.parse.parsed import as_message
 from dataplane_tailer.pipeline import create
 from dataplane_tailer.shorten import shorten
-from dataplane_tailer.stdin import StandardInput
 from dataplane_tailer.stream import Stream
 
 
@@ -129,30 +129,42 @@ def test_standard_input_is_parsed_filtered_and_accounted(lab, run):
     run(work())
 
 
-@pytest.mark.parametrize("is_journal", [False, True], ids=["standard input", "journal"])
-def test_what_comes_within_a_linger_is_read_together(run, is_journal):
-    """After a little has come, more is waited for: a line each would be a frame each."""
-    linger_s = 3600.0
-    read_end, write_end = os.pipe()
+def test_what_comes_within_a_linger_is_read_together(run):
+    """After a little has come, more is waited for, as a line each would be a frame each; what fills a chunk is not."""
 
     async def work() -> None:
         reader = asyncio.StreamReader()
-        chunks = _chunks(reader, linger_s) if is_journal else StandardInput(1000, linger_s, read_end)._chunks()
-        give = reader.feed_data if is_journal else partial(os.write, write_end)
-        give(b"one\n")
+        chunks = lingering(reader, 3600.0)
+        reader.feed_data(b"one\n")
         assert await anext(chunks) == b"one\n"
         more = asyncio.ensure_future(anext(chunks))
-        give(b"two\n")
-        for _ in range(50):
-            await asyncio.sleep(0)  # what is there is seen in one turn of the loop
-        assert not more.done()
-        await cancel(more)
+        written = b""
+        while len(written) < 3 * CHUNK_BYTES:
+            reader.feed_data(b"two\n" * 8192)
+            written += b"two\n" * 8192
+            for _ in range(50):
+                await asyncio.sleep(0)  # what is there is seen in one turn of the loop
+            assert more.done() is (len(written) >= CHUNK_BYTES)
+        reader.feed_eof()
+        rest = b"".join([await more, *[chunk async for chunk in chunks]])
+        assert rest == written
 
-    try:
-        run(work())
-    finally:
-        os.close(read_end)
-        os.close(write_end)
+    run(work())
+
+
+def test_what_comes_after_a_rest_is_read_at_once(run):
+    """A linger begins with what comes: a line behind a quiet time waits for nothing, and none is left behind."""
+
+    async def work() -> None:
+        reader = asyncio.StreamReader()
+        chunks = lingering(reader, 0.001)
+        for text in (b"one\n", b"two\n", b"three\n"):
+            more = asyncio.ensure_future(anext(chunks))
+            await asyncio.sleep(0.01)  # longer than the linger
+            reader.feed_data(text)
+            assert await more == text
+
+    run(work())
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.lists(st.integers(1, 50), max_size=20))
@@ -222,3 +234,28 @@ def test_keys_that_only_files_have_are_refused(lab, keys, words):
     """What a stream would pass over in silence is an error at the start."""
     with pytest.raises(ConfigError, match=f"inputs.0.*{words}"):
         lab.config_of({"dataset": lab.dataset, **keys})
+
+
+@given(
+    st.lists(st.binary(max_size=20) | st.text(max_size=20).map(str.encode), max_size=8),
+    st.sampled_from([{}, {"service.name": "shop"}, {"tags": ["t"], "message": "fixed"}, {"labels.a%b": "%x"}]),
+)
+def test_many_lines_at_once_give_the_events_that_one_gives(lines, fields) -> None:
+    """The short way of lines that need no closer look is nothing but shorter."""
+    entry = msgspec.convert({"type": "stdin", "dataset": "web", "fields": fields}, InputConfig)
+    renderer = NumberedRenderer("0123456789abcdef", entry, "h", as_message)
+    lines = [line.replace(b"\n", b"") for line in lines]
+    at = "2026-05-01T10:00:05.000000Z"
+    one_by_one = [msgspec.json.decode(renderer.one(line, number, at) or b"") for number, line in enumerate(lines, 1)]
+    if events := renderer.all(lines, 1, at):
+        assert [msgspec.json.decode(event) for event in events] == one_by_one
+    else:
+        assert not lines or "message" in fields or any(not _is_utf8(line) for line in lines)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

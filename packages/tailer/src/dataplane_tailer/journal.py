@@ -17,12 +17,12 @@ import orjson
 
 from dataplane_common.errors import Fatal, Transient
 from dataplane_tailer.batch import Batch, batches_of
+from dataplane_tailer.linger import CHUNK_BYTES, lingering
 from dataplane_tailer.parse import Parsed, times
 from dataplane_tailer.parse.parsed import unparsed
 
 #: A longer entry comes in pieces; journald's own limit for a field is lower by default.
 _LONGEST_ENTRY_BYTES = 16 * 1024 * 1024
-_CHUNK_BYTES = 256 * 1024
 _CURSOR = re.compile(rb'"__CURSOR"\s*:\s*"([^"]+)"')
 #: syslog priorities (RFC 5424, 6.2.1) as log levels.
 _NAMES = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
@@ -75,14 +75,14 @@ class Journal:
                 *(self.command, "--output", "json", "--all", "--follow", *where, *units),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                limit=_CHUNK_BYTES,
+                limit=CHUNK_BYTES,
             )
         except OSError as error:
             problem = f"{self.command}: {error.strerror}; install systemd's journalctl on this host"
             raise (Fatal(problem) if is_first else Transient(problem)) from error
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked for
-            async for batch in batches_of(_chunks(process.stdout, self.linger_s), _LONGEST_ENTRY_BYTES, ended=False):
+            async for batch in batches_of(lingering(process.stdout, self.linger_s), _LONGEST_ENTRY_BYTES, ended=False):
                 whole = min(batch.going_on, default=len(batch.lines))
                 yield batch._replace(cursor=_cursor_behind(batch.lines[:whole]))
             raise Transient(f"{self.command} ended with {await process.wait()}; look at what it says on stderr")
@@ -98,14 +98,6 @@ class Journal:
         if self.start_at == "beginning":
             return ["--lines", "all"]
         return ["--since", f"@{int(self._began_at)}"] if self._began_at else ["--lines", "0"]
-
-
-async def _chunks(output: asyncio.StreamReader, linger_s: float) -> AsyncIterator[bytes]:
-    """Yield what comes, and wait a linger where that was little: entries that come together are sent together."""
-    while data := await output.read(_CHUNK_BYTES):
-        yield data
-        if len(data) < _CHUNK_BYTES:
-            await asyncio.sleep(linger_s)
 
 
 def _cursor_behind(entries: list[bytes]) -> str:

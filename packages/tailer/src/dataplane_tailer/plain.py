@@ -4,6 +4,8 @@ Flows in: lines of UTF-8 and their place. Flows out: their events. Invariant: al
 """
 
 from codecs import BOM_UTF8
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import orjson
 
@@ -15,6 +17,7 @@ from dataplane_tailer.splice import INVALID_ENCODING, tags_of
 
 #: The holes of one event in a byte format: offset in hexadecimal, message, offset, sequence.
 _HOLES = 4
+MARKS = ((b'"@MESSAGE@"', b"%b"), (b'"sequence":-1', b'"sequence":%b'))
 
 
 class PlainRenderer(BulkRenderer):
@@ -30,7 +33,7 @@ class PlainRenderer(BulkRenderer):
         offsets = places(lines, offset)
         arguments: list[object] = [None] * (_HOLES * len(lines))
         try:
-            arguments[1::_HOLES] = [orjson.dumps(line.decode()) for line in _texts(lines, offset)]
+            arguments[1::_HOLES] = [orjson.dumps(line.decode()) for line in texts_of(lines, offset)]
         except UnicodeDecodeError:
             return self._one_by_one(lines, offsets, sequence, at)
         offsets.pop()
@@ -51,7 +54,7 @@ class PlainRenderer(BulkRenderer):
         return encode(event_id(self._origin.source, offsets[0]), at, document)
 
 
-def _texts(lines: list[bytes], offset: int) -> list[bytes]:
+def texts_of(lines: list[bytes], offset: int) -> list[bytes]:
     """Return lines without what is no text: a byte-order mark at the start of a file, a carriage return at an end."""
     if offset == 0 and lines and lines[0].startswith(BOM_UTF8):
         lines = [lines[0][len(BOM_UTF8) :], *lines[1:]]
@@ -63,8 +66,12 @@ def _texts(lines: list[bytes], offset: int) -> list[bytes]:
 def _template(origin: Origin) -> bytes:
     """Return the event as a byte format with holes for offset (hex), message, offset and sequence."""
     document = {"message": "@MESSAGE@", **origin.envelope(-1, -1)}
+    return line_format(origin.source, document, (*MARKS, (b'"offset":-1', b'"offset":%b')))
+
+
+def line_format(source: str, document: Mapping[str, Any], marks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return an event as a byte format: its id has the position in hexadecimal, `marks` become the other holes."""
     body = orjson.dumps(document).replace(b"%", b"%%")
-    holes = ((b'"@MESSAGE@"', b"%b"), (b'"offset":-1', b'"offset":%b'), (b'"sequence":-1', b'"sequence":%b'))
-    for mark, hole in holes:
+    for mark, hole in marks:
         body = body.replace(mark, hole, 1)
-    return b'{"_id":"%b-%%x","@timestamp":"@AT@",%b\n' % (origin.source.encode(), body[1:])
+    return b'{"_id":"%b-%%x","@timestamp":"@AT@",%b\n' % (source.encode(), body[1:])

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from dataplane_tailer.batch import Batch, batches_of
-
-_CHUNK_BYTES = 128 * 1024
+from dataplane_tailer.linger import CHUNK_BYTES, lingering
 
 
 @dataclass(slots=True, eq=False)
@@ -34,18 +33,16 @@ class StandardInput:
     async def _chunks(self) -> AsyncIterator[bytes]:
         mode = os.fstat(self.descriptor).st_mode
         if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(self.descriptor)):
-            while data := os.read(self.descriptor, _CHUNK_BYTES):
+            while data := os.read(self.descriptor, CHUNK_BYTES):
                 yield data
             return
-        reader = asyncio.StreamReader(limit=_CHUNK_BYTES)
+        reader = asyncio.StreamReader(limit=CHUNK_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         pipe = os.fdopen(os.dup(self.descriptor), "rb", buffering=0)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
         try:
-            while data := await reader.read(_CHUNK_BYTES):
+            async for data in lingering(reader, self.linger_s):
                 yield data
-                if len(data) < _CHUNK_BYTES and not reader.at_eof():
-                    await asyncio.sleep(self.linger_s)
         finally:
             transport.close()
             os.set_blocking(self.descriptor, True)  # a terminal is shared with whoever started this

@@ -7,16 +7,14 @@ whose lines cannot be read again, is followed by a new source.
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from dataplane_common.bus import PubAck, Publisher
 from dataplane_common.errors import Permanent, TooLarge, Transient
-from dataplane_common.event import ECS_VERSION, encode, event_id, merge, new_source, timestamp
+from dataplane_common.event import new_source, timestamp
 from dataplane_common.frame import TARGET_BYTES, FrameEncoder
 from dataplane_common.ledger import SourceAccount
 from dataplane_common.retry import Backoff
@@ -24,14 +22,10 @@ from dataplane_common.taxonomy import Signal, subject_for
 from dataplane_common.telemetry import get_logger
 from dataplane_tailer.batch import Batch, Reader, pieces_of
 from dataplane_tailer.config import InputConfig, TailerConfig
-from dataplane_tailer.encoding import decode
-from dataplane_tailer.filters import decider
-from dataplane_tailer.parse import Parse, Parsed
-from dataplane_tailer.parse.parsed import as_message
+from dataplane_tailer.numbered import NumberedRenderer
+from dataplane_tailer.parse import Parse
 from dataplane_tailer.positions import Position, Positions, Sent
-from dataplane_tailer.render import SPLIT_LINE, TOTALS, Tally
 from dataplane_tailer.shorten import shorten
-from dataplane_tailer.splice import INVALID_ENCODING, joined, tags_of
 from dataplane_tailer.state import State
 
 __all__ = ["Reader", "Stream"]
@@ -81,8 +75,7 @@ class Stream:
     _piece: int = 0
     _reached: str = ""
     _again: "set[asyncio.Task[None]]" = field(default_factory=set)
-    _shared: dict[str, Any] = field(init=False)
-    _decide: Callable[[str], str | None] | None = None
+    _renderer: NumberedRenderer = field(init=False)
 
     def __post_init__(self) -> None:
         known = self.state.get(self._key)
@@ -93,14 +86,7 @@ class Stream:
         self._reached = saved.cursor
         self._last = Position(saved.sequence, saved.sequence, saved.dropped)
         self.positions = Positions(self._last)
-        self._decide = decider(self.entry.filters)
-        fixed: dict[str, Any] = {
-            "host": {"name": self.config.host},
-            "event": {"dataset": self.entry.dataset},
-            "dp": {"source": saved.source},
-            "ecs": {"version": ECS_VERSION},
-        }
-        self._shared = merge(self.entry.fields, fixed)
+        self._renderer = NumberedRenderer(saved.source, self.entry, self.config.host, self.parse)
         self.save()
 
     @property
@@ -142,8 +128,11 @@ class Stream:
         payload: list[bytes] = []
         size = dropped = 0
         limit = min(TARGET_BYTES, self._most_bytes)
+        ready = self._ready(batch, at)
         for index, line in enumerate(batch.lines):
-            events = self._events(line, index in batch.going_on, at, self._last.sequence + len(payload) + 1)
+            events = ready[index : index + 1]
+            if not events:
+                events = self._events(line, index in batch.going_on, at, self._last.sequence + len(payload) + 1)
             dropped += not events
             for event in events:
                 if payload and size + len(event) > limit:
@@ -157,10 +146,17 @@ class Stream:
     def _most_bytes(self) -> int:
         return self.publisher.max_message_bytes(Signal.LOGS) - _HEADER_BYTES
 
+    def _ready(self, batch: Batch, at: str) -> list[bytes]:
+        """Return one event for each line, where all lines are whole and none needs a closer look; else nothing."""
+        if batch.going_on or self._piece:
+            return []
+        events = self._renderer.all(batch.lines, self._last.sequence + 1, at)
+        return events if max(map(len, events), default=0) <= self._most_bytes else []
+
     def _events(self, line: bytes, goes_on: bool, at: str, sequence: int) -> list[bytes]:  # noqa: FBT001
         """Return a line's event; those of its pieces if it is one itself or too large; none if a filter drops it."""
         if not (goes_on or self._piece):
-            event = self._render(line, at, sequence)
+            event = self._renderer.one(line, sequence, at)
             if event is None or len(event) <= self._most_bytes:
                 return [] if event is None else [event]
         most = max(_LEAST_PIECE_BYTES, (self._most_bytes - _ENVELOPE_BYTES) // _WORST_GROWTH)
@@ -171,38 +167,11 @@ class Stream:
             self._piece = 0
         return events
 
-    def _render(self, line: bytes, at: str, sequence: int) -> bytes | None:
-        text, is_valid = decode(line, "utf-8")
-        totals = TOTALS.setdefault(self.entry.dataset, Tally())
-        if self._decide is not None and (rule := self._decide(text)) is not None:
-            totals.count(dropped=rule)
-            return None
-        parsed = self.parse(text, at)
-        totals.count(unparsed=bool(parsed.problem), invalid=not is_valid)
-        tags = [] if is_valid else [INVALID_ENCODING]
-        return self._event(parsed, at, sequence, event_id(self.saved.source, sequence), tags)
-
     def _render_piece(self, data: bytes, at: str, sequence: int) -> bytes:
         """Return the event of a piece of a line; its place is the number of the line's first one."""
         self._line_starts_at = self._line_starts_at if self._piece else sequence
         self._piece += 1
-        text, is_valid = decode(data, "utf-8", ended=False)
-        tags = [SPLIT_LINE] if is_valid else [SPLIT_LINE, INVALID_ENCODING]
-        identity = event_id(self.saved.source, self._line_starts_at, self._piece)
-        return self._event(as_message(text, at), at, sequence, identity, tags)
-
-    def _event(self, parsed: Parsed, at: str, sequence: int, identity: str, tags: list[str]) -> bytes:
-        event: dict[str, Any] = {"sequence": sequence}
-        if parsed.timestamp is not None:
-            event["created"] = at
-        envelope = {**self._shared, "event": {**self._shared["event"], **event}}
-        if parsed.problem:
-            envelope["error"] = {"message": parsed.problem}
-        if tags:
-            envelope["tags"] = [*tags_of(envelope), *tags]
-        document = joined(parsed, envelope)
-        document.setdefault("service", {"name": self.entry.dataset})
-        return encode(identity, parsed.timestamp or at, document)
+        return self._renderer.piece(data, at, sequence, (self._line_starts_at, self._piece))
 
     async def _publish(self, events: list[bytes], dropped: int, cursor: str) -> None:
         sequence = self._last.sequence + len(events)
