@@ -1,7 +1,9 @@
 """What holds for every file of this repository, checked by reading it."""
 
 import ast
+import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -77,3 +79,12 @@ def test_every_package_stands_alone(package: Path) -> None:
 def test_links_in_infra_lead_somewhere() -> None:
     """`infra/` shows the data files of the packages by links that work in a checkout."""
     assert [link for link in (ROOT / "infra").rglob("*") if link.is_symlink() and not link.exists()] == []
+
+
+@pytest.mark.parametrize("command", ["dataplane", "dataplane-tailer", "dataplane-emit", "elastinats"])
+def test_each_command_tells_its_version(command: str) -> None:
+    """`--version` is what one asks for first where something does not work."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / command, "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert re.fullmatch(rf"{command} \d+\.\d+\.\d+\n", done.stdout)

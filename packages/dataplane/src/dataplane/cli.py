@@ -7,7 +7,6 @@ module that does the work; `main` turns our errors into one line.
 import os
 import sys
 from functools import cache
-from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,6 +19,7 @@ from dataplane.search import Search, find, wait_for_first
 from dataplane.show import event_line
 from dataplane_common.errors import DataPlaneError, ExitCode
 from dataplane_common.taxonomy import Signal
+from dataplane_common.version_option import version_option
 
 app = typer.Typer(
     name="dataplane",
@@ -151,16 +151,8 @@ def live(
     raise typer.Exit(code)
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - an option
-    if wanted:
-        typer.echo(f"dataplane {version('dataplane-cli')}")
-        raise typer.Exit
-
-
 @app.callback()
-def _options(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,  # noqa: FBT002
-) -> None:
+def _options(_: Annotated[bool, version_option("dataplane", "dataplane-cli")] = False) -> None:  # noqa: FBT002 - an option
     """Logs and metrics over NATS into Elasticsearch: a local stack, and questions to any."""
 
 

@@ -17,6 +17,7 @@ from dataplane_common.config import shown
 from dataplane_common.errors import DataPlaneError, ExitCode
 from dataplane_common.lifecycle import run_service
 from dataplane_common.telemetry import configure_logging
+from dataplane_common.version_option import version_option
 from elastinats import check as checks
 from elastinats import cli_dlq, original, session, show
 from elastinats.config import SinkConfig, load_config
@@ -29,10 +30,15 @@ app = typer.Typer(
     name="elastinats",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="NATS JetStream into Elasticsearch: each event indexed exactly once, or a dead letter with its reason.",
     rich_markup_mode="rich",
 )
 app.add_typer(cli_dlq.app, name="dlq")
+
+
+@app.callback()
+def _options(_: Annotated[bool, version_option("elastinats", "elastinats")] = False) -> None:  # noqa: FBT002 - an option
+    """NATS JetStream into Elasticsearch: each event indexed exactly once, or a dead letter with its reason."""
+
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file.")]
 NatsOption = Annotated[str | None, typer.Option("--nats", help="The bus: nats://host:4222, several with commas.")]

@@ -12,6 +12,7 @@ import typer
 
 from dataplane_common.config import environment
 from dataplane_common.errors import ConfigError, DataPlaneError, ExitCode
+from dataplane_common.version_option import version_option
 from dataplane_emitter import emit, level
 from dataplane_emitter.configure import configure
 
@@ -52,6 +53,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
     config: ConfigOption = None,
     spool: SpoolOption = None,
     timeout_s: TimeoutOption = 10.0,
+    _: Annotated[bool, version_option("dataplane-emit", "dataplane-emitter")] = False,  # noqa: FBT002 - an option
 ) -> None:
     """Send a message with fields, each line of standard input, or metrics, and wait until the server has them."""
     message, fields = emit.split_words(words or [], message)

@@ -17,6 +17,7 @@ from dataplane_common.config import stack_dir, stack_file, state_root
 from dataplane_common.errors import ConfigError, DataPlaneError, ExitCode
 from dataplane_common.lifecycle import run_service
 from dataplane_common.telemetry import configure_logging
+from dataplane_common.version_option import version_option
 from dataplane_tailer import config as configuration
 from dataplane_tailer.check import check_all
 from dataplane_tailer.config import TailerConfig
@@ -31,10 +32,15 @@ app = typer.Typer(
     name="dataplane-tailer",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Ship log files to the data plane: nothing lost, nothing doubled.",
     rich_markup_mode="rich",
 )
 app.add_typer(state_app, name="state")
+
+
+@app.callback()
+def _options(_: Annotated[bool, version_option("dataplane-tailer", "dataplane-tailer")] = False) -> None:  # noqa: FBT002 - an option
+    """Ship log files to the data plane: nothing lost, nothing doubled."""
+
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file.")]
 PatternArgument = Annotated[str | None, typer.Argument(metavar="[GLOB]", help="Files to ship; quote patterns.")]
