@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ METADATA_NAMES = frozenset(
 _ENVELOPE_ONLY = frozenset({"dp", "event.dataset", "event.sequence", "event.ingested"})
 _BAD_NAME = re.compile(r"^\s*$|^\.|\.$|\.\.|\.\s*\.")
 _ID_START = b'{"_id":"'
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+#: Names up to this length are remembered.
+_SHORT_NAME = 128
 _encoder = msgspec.json.Encoder()
 
 
@@ -105,7 +109,22 @@ def merge(fields: Mapping[str, Any], envelope: Mapping[str, Any]) -> dict[str, A
 
 
 def _copy(envelope: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in envelope.items()}
+    return {key: _copy(value) if _is_object(value) else value for key, value in envelope.items()}
+
+
+def _is_object(value: Any) -> bool:
+    """Tell whether a value is an object of JSON, at once for the usual types: asking an abstract class is slow."""
+    kind = value.__class__
+    return kind is dict or (kind not in _SCALARS and isinstance(value, Mapping))
+
+
+def _is_refused(name: str) -> bool:
+    return _is_refused_short(name) if len(name) <= _SHORT_NAME else _BAD_NAME.search(name) is not None
+
+
+@lru_cache(maxsize=4096)
+def _is_refused_short(name: str) -> bool:
+    return _BAD_NAME.search(name) is not None
 
 
 def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: list[tuple[str, str]]) -> None:
@@ -115,19 +134,19 @@ def _put(target: dict[str, Any], name: str, value: Any, path: str, displaced: li
     """
     whole = path, value
     head, dot, rest = name.partition(".")
-    if dot and not _BAD_NAME.search(name):
+    if dot and not _is_refused(name):
         name, value, path = head, {rest: value}, path[: -len(rest) - 1]
-    if path in _ENVELOPE_ONLY or _BAD_NAME.search(name):
+    if path in _ENVELOPE_ONLY or _is_refused(name):
         displaced.extend(_flat(*whole))
         return
     present = target.get(name)
-    if isinstance(value, Mapping) and (present is None or isinstance(present, dict)):
+    if _is_object(value) and (present is None or isinstance(present, dict)):
         if present is None:  # missing, or null
             present = target[name] = {}
         for key, item in value.items():
             _put(present, str(key), item, f"{path}.{key}", displaced)
     elif present is None:
-        target[name] = _clean(value)
+        target[name] = value if value.__class__ in _SCALARS else _clean(value)
     else:
         displaced.extend(_flat(path, value))
 
@@ -142,7 +161,7 @@ def _clean(value: Any) -> Any:
 
 
 def _mended(name: str) -> str:
-    return name if not _BAD_NAME.search(name) else re.sub(r"[\s.]", "_", name) or "_"
+    return name if not _is_refused(name) else re.sub(r"[\s.]", "_", name) or "_"
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
