@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import zstandard
 
 from dataplane_common.errors import Permanent, TooLarge
@@ -43,8 +44,7 @@ _SUPPORTED_VERSION = "1"
 _SLICE_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """A message ready to publish.
 
     `first` and `end` are positions in the source (end exclusive), `raw_bytes` the size before compression.

@@ -5,13 +5,13 @@ and the first event of a group always fits.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from dataplane_tailer.positions import Position
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True, gc=False):
     """Events of one frame: from byte `first` up to `upto`."""
 
     payload: bytes

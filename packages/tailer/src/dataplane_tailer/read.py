@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
 
+import msgspec
+
 from dataplane_common.errors import Permanent
 from dataplane_tailer.cut import cut_lines, cut_piece
 from dataplane_tailer.file import TailedFile
@@ -32,8 +34,7 @@ class Flush(IntEnum):
     ALL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(msgspec.Struct, frozen=True, gc=False):
     """Complete lines without their newlines, from `start` on; of a multi-line event its lines joined by newlines.
 
     `data` begins with the bytes that they were cut from.

@@ -8,8 +8,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
+
+from msgspec.structs import replace
 
 from dataplane_common.bus import PubAck, Publisher
 from dataplane_common.errors import Permanent, TooLarge

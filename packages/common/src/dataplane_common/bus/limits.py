@@ -38,6 +38,7 @@ class StreamLimits:
     connection: Connection
     spread_s: float = _SPREAD_S
     _known: dict[str, dict[str, Limit]] = field(default_factory=dict)
+    _most_bytes: dict[str, int] = field(default_factory=dict)
     _asked: dict[tuple[str, str], int] = field(default_factory=dict)
     _asking: "set[asyncio.Task[None]]" = field(default_factory=set)
     _urgent: "asyncio.Task[None] | None" = None
@@ -51,8 +52,7 @@ class StreamLimits:
 
     def max_message_bytes(self, subject: str) -> int | None:
         """Return what headers and payload may weigh together for the streams of a subject's signal, None: anything."""
-        by_stream = self._known.get(_signal(subject), {})
-        return min((limit[1] for limit in by_stream.values() if limit[1] is not None), default=None)
+        return self._most_bytes.get(_signal(subject))
 
     def note_stream(self, subject: str, stream: str) -> None:
         """Hear that a stream has acknowledged a message; what it is like is asked soon."""
@@ -89,7 +89,14 @@ class StreamLimits:
             config = info.get("config", {})
             window_s, most = config.get("duplicate_window", 0) / _NS, config.get("max_msg_size", -1)
             limit = Limit(window_s or DUPLICATE_WINDOW_S, most - _HEADROOM_BYTES if most > 0 else None)
-            self._known.setdefault(_signal(subject), {})[stream] = limit
+            self._remember(_signal(subject), stream, limit)
+
+    def _remember(self, signal: str, stream: str, limit: Limit) -> None:
+        by_stream = self._known.setdefault(signal, {})
+        by_stream[stream] = limit
+        limits = [known.max_message_bytes for known in by_stream.values() if known.max_message_bytes is not None]
+        self._most_bytes.pop(signal, None)
+        self._most_bytes |= {signal: min(limits)} if limits else {}
 
 
 def _signal(subject: str) -> str:
