@@ -30,6 +30,7 @@ from dataplane_tailer.lineage import (
     is_related,
     is_shipped,
     may_be_copy,
+    remember_copy,
 )
 from dataplane_tailer.mounts import is_heard
 from dataplane_tailer.multiline import cutter
@@ -39,8 +40,6 @@ from dataplane_tailer.render import Origin, Tally, renderer
 from dataplane_tailer.state import SourceRecord, State
 from dataplane_tailer.unpack import Unpacker
 
-#: So many copies of a source are remembered.
-_COPIES = 16
 _REMEDY = "let the tailer's user read it"
 
 
@@ -215,20 +214,19 @@ class Opener:
 
     def _is_copy_of(self, descriptor: int, found: Found, record: SourceRecord) -> bool:
         """Tell whether a file is known as a copy of a generation, or is found to be one; that is remembered."""
-        copy = (*found.key, found.size)
-        if copy in record.copies:
+        if (*found.key, found.size) in record.copies:
             return True
         is_one = may_be_copy(descriptor, found, record)
         if is_one:
             record.was_truncated = True
-            record.copies = [*record.copies[-_COPIES + 1 :], copy]
+            remember_copy(record, found)
             self.state.save([record])
         return is_one
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
         """Hold a copy back while its original is whole; one too small to be sure of is held for a short time only.
 
-        So is what took the name of a deleted one with all that was in it: `rsync` and `sed -i` write files anew.
+        A deleted one was moved to another disk, or written anew under its name as `rsync` and `sed -i` do it.
         """
         if found.path == original.record.log_path:
             return original.size() >= SURE_BYTES and original.is_deleted() and is_copy(original.descriptor, descriptor)
@@ -236,8 +234,11 @@ class Opener:
             return False
         since_s = self._held_since.setdefault(found.key, time.monotonic())
         size = os.fstat(descriptor).st_size
-        is_packed = is_compressed(found.path) and is_related(found.path, original.record.log_path)
-        is_sure = size >= SURE_BYTES or (is_packed and size == original.size())
+        is_whole = size == original.size() and is_related(found.path, original.record.log_path)
+        is_moved = is_whole and original.is_deleted()
+        if is_moved:
+            remember_copy(original.record, found)
+        is_sure = size >= SURE_BYTES or (is_whole and is_compressed(found.path)) or is_moved
         return is_sure or (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms
 
     def _take_over(self, descriptor: int, record: SourceRecord, found: Found) -> SourceRecord:
