@@ -19,10 +19,7 @@ LOG = "/var/log/a.log"
 
 def record_of(number: int, path: str = LOG, **changes) -> SourceRecord:
     """A source with a number."""
-    return SourceRecord(**{
-        **{"source": f"{number:016x}", "path": path, "log_path": path, "dataset": "web", "device": 1, "inode": number},
-        **changes,
-    })
+    return SourceRecord(f"{number:016x}", path, path, "web", 1, number, **changes)
 
 
 def rows_of(*seen: tuple[SourceRecord, Sight | None], holder: int | None = 7, trends=None, delivery=None, **view):
