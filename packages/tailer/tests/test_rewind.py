@@ -1,5 +1,9 @@
 """What is read again from the checkpoint: nothing of it is sent in its old form, and its numbers are found again."""
 
+import os
+
+from dataplane_tailer.file import Shipment
+
 
 async def all_acknowledged(lab, tailer):
     """Wait until the whole file is settled, and return it."""
@@ -48,5 +52,21 @@ def test_numbers_that_pieces_took_are_known_until_a_checkpoint_has_passed_them(l
             own_nats.start()
             await all_acknowledged(lab, tailer)
             assert file.checkpoint().resumes == {}
+
+    run(work())
+
+
+def test_a_refused_event_whose_file_is_truncated_is_counted(lab, run):
+    """It was sent and not taken, and nobody can read it again to cut it: its bytes are lost, and waited for no more."""
+
+    async def work():
+        async with lab.tailer() as tailer:
+            lab.append("first\n")
+            file = await all_acknowledged(lab, tailer)
+            sent = file.positions.track(file.position._replace(offset=20, sequence=2))
+            file.refused = Shipment(6, sent, 1, 100)
+            os.truncate(lab.log, 0)
+            await lab.until(lambda: file.record.is_final)
+        assert file.record.abandoned_bytes == {"refused_unread": 14}
 
     run(work())
