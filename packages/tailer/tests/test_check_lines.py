@@ -1,6 +1,7 @@
 """Rules of `check` about lines: what an input says of them is tried on those that are there."""
 
 import gzip
+import os
 from typing import Any
 
 import msgspec
@@ -72,6 +73,25 @@ def test_the_end_of_each_file_is_looked_at(lab):
     assert check_lines(find(config.inputs), config.inputs) == []
 
 
+def test_the_files_that_were_written_to_last_are_looked_at(lab):
+    """Some of each input are enough, and those of years ago say nothing about how the service logs now."""
+    for number in range(7):
+        path = lab.folder / f"app.log.{number}"
+        lab.append("text\n", path)
+        os.utime(path, (number * 86_400,) * 2)
+    config = lab.config(parser="json")
+    looked_at = [finding.about[-1] for finding in check_lines(find(config.inputs), config.inputs)]
+    assert looked_at == ["6", "5", "4", "3", "2"]
+
+
+def test_each_file_is_judged_by_its_own_input(lab):
+    """A line that another input would not understand is none of its business."""
+    lab.append("text\n")
+    lab.append('{"a":1}\n', lab.folder / "b.json")
+    inputs = [entry(paths=[str(lab.log)]), entry(paths=[f"{lab.folder}/*"], parser="json")]
+    assert check_lines(find(inputs), inputs) == []
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 @pytest.mark.parametrize("order", ["le", "be"])
 def test_the_mark_of_a_file_decides_how_its_lines_are_judged(lab, encoding, order):
@@ -85,6 +105,9 @@ def test_the_mark_of_a_file_decides_how_its_lines_are_judged(lab, encoding, orde
     assert check_lines(find(config.inputs), config.inputs) == []
     write(*['{"a":1}'] * 20_000)
     assert check_lines(find(config.inputs), config.inputs) == []
+    write(*["text"] * 20_000)
+    lab.append(b"{")  # the first byte of a character that is being written
+    assert len(check_lines(find(config.inputs), config.inputs)) == 1
     write('{"a":1}', "text", "\N{LATIN SMALL LETTER A WITH GRAVE}")
     [finding] = check_lines(find(config.inputs), config.inputs)
     assert "2 of its last 3 lines are not what parser json expects" in finding.text

@@ -37,3 +37,21 @@ def test_what_was_lost_is_counted_once(lab, run):
         assert counted == [{"rotated_while_stopped": 3}, {}]
 
     run(work())
+
+
+def test_a_stranger_in_the_inode_of_a_log_is_left_alone(lab, run):
+    """What is beside the logs, under no name of an input, is followed only where it still is the log."""
+
+    async def work():
+        lab.append("one\n")
+        async with lab.tailer() as tailer:
+            await lab.messages(1)
+            await lab.settled(tailer)
+        lab.log.rename(lab.folder / "notes.txt").write_text("nothing for others\n")
+        async with lab.tailer() as tailer:
+            assert not tailer.tracker.files
+            lab.append("two\n")
+            assert await lab.messages(2) == ["one", "two"]
+        assert await lab.count() == 2
+
+    run(work())
