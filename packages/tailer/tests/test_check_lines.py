@@ -1,13 +1,14 @@
 """Rules of `check` about lines: what an input says of them is tried on those that are there."""
 
 import gzip
+import os
 from typing import Any
 
 import msgspec
 import pytest
 
 from dataplane_tailer.check import check_streams
-from dataplane_tailer.check_lines import check_lines, judge_lines
+from dataplane_tailer.check_lines import Sample, check_lines, judge_lines
 from dataplane_tailer.check_rotation import judge_rules
 from dataplane_tailer.config import InputConfig, TailerConfig
 from dataplane_tailer.discover import find
@@ -36,7 +37,7 @@ def entry(**keys: Any) -> InputConfig:
 )
 def test_lines_that_are_understood_are_no_finding(keys: dict[str, Any], lines: list[bytes]) -> None:
     """Whatever the tailer would read without a problem is passed over in silence."""
-    assert judge_lines("/a", entry(**keys), lines) == []
+    assert judge_lines("/a", entry(**keys), Sample(lines)) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_lines_that_are_understood_are_no_finding(keys: dict[str, Any], lines: l
 )
 def test_lines_that_are_not_understood_are_a_warning(keys: dict[str, Any], lines: list[bytes], words: str) -> None:
     """It says how many, what was expected, and shows one."""
-    [finding] = judge_lines("/a", entry(**keys), lines)
+    [finding] = judge_lines("/a", entry(**keys), Sample(lines))
     assert (finding.level, finding.about) == ("warning", "/a")
     assert words in finding.text
 
@@ -69,6 +70,61 @@ def test_the_end_of_each_file_is_looked_at(lab):
     [finding] = check_lines(find(config.inputs), config.inputs)
     assert (finding.about, finding.level) == (str(lab.log), "warning")
     lab.append((ACCESS + b"\n") * 2_000)
+    assert check_lines(find(config.inputs), config.inputs) == []
+
+
+def test_the_files_that_were_written_to_last_are_looked_at(lab):
+    """Some of each input are enough, and those of years ago say nothing about how the service logs now."""
+    for number in range(7):
+        path = lab.folder / f"app.log.{number}"
+        lab.append("text\n", path)
+        os.utime(path, (number * 86_400,) * 2)
+    config = lab.config(parser="json")
+    looked_at = [finding.about[-1] for finding in check_lines(find(config.inputs), config.inputs)]
+    assert looked_at == ["6", "5", "4", "3", "2"]
+
+
+def test_each_file_is_judged_by_its_own_input(lab):
+    """A line that another input would not understand is none of its business."""
+    lab.append("text\n")
+    lab.append('{"a":1}\n', lab.folder / "b.json")
+    inputs = [entry(paths=[str(lab.log)]), entry(paths=[f"{lab.folder}/*"], parser="json")]
+    assert check_lines(find(inputs), inputs) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_the_mark_of_a_file_decides_how_its_lines_are_judged(lab, encoding, order):
+    """As in the tailer: the mark says in which order the bytes are, and is no part of the first line."""
+
+    def write(*lines: str) -> None:
+        lab.log.write_bytes("".join(["\ufeff", *(f"{line}\n" for line in lines)]).encode(f"{encoding}-{order}"))
+
+    write('{"a":"ü"}', '{"a":2}')
+    config = lab.config(parser="json", encoding=encoding)
+    assert check_lines(find(config.inputs), config.inputs) == []
+    write(*['{"a":1}'] * 20_000)
+    assert check_lines(find(config.inputs), config.inputs) == []
+    write(*["text"] * 20_000)
+    lab.append(b"{")  # the first byte of a character that is being written
+    assert len(check_lines(find(config.inputs), config.inputs)) == 1
+    write('{"a":1}', "text", "\N{LATIN SMALL LETTER A WITH GRAVE}")
+    [finding] = check_lines(find(config.inputs), config.inputs)
+    assert "2 of its last 3 lines are not what parser json expects" in finding.text
+
+
+def test_a_mark_that_utf8_does_not_need_is_no_part_of_the_first_line(lab):
+    """Editors on Windows write one; the tailer drops it."""
+    lab.append(b'\xef\xbb\xbf{"a":1}\n')
+    config = lab.config(parser="json")
+    assert check_lines(find(config.inputs), config.inputs) == []
+
+
+def test_big_endian_lines_are_joined_as_events(lab):
+    """Lines of one message are joined by a newline of the file's own encoding."""
+    lab.log.write_bytes("\ufeff1 a\n  b\n2 a\n  b\n".encode("utf-16-be"))
+    keys = {"parser": "regex", "pattern": r"(?s)^(?P<a>\d+).*\n  b$", "multiline": {"start": r"^\d"}}
+    config = lab.config(encoding="utf-16", **keys)
     assert check_lines(find(config.inputs), config.inputs) == []
 
 

@@ -4,12 +4,14 @@ import asyncio
 import gzip
 import os
 import shutil
+import time
 
 import pytest
 import zstandard
 
 from dataplane_common.errors import Transient
 from dataplane_tailer import opening, unpack
+from dataplane_tailer.file import overdue
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
@@ -178,5 +180,21 @@ def test_a_small_copy_that_is_compressed_later(lab, run):
             await asyncio.sleep(0.3)  # nothing more may come, and nothing tells of that
         assert await lab.messages(4) == ["one", "two", "late", "after"]
         assert await lab.count() == 4
+
+    run(work())
+
+
+def test_the_text_of_a_compressed_file_is_not_a_deleted_log(lab, run):
+    """It has no name either, and is no log on a disk of logs: the policy about deleted ones leaves it alone."""
+
+    async def work():
+        packed = lab.folder / "app.log.1.gz"
+        packed.write_bytes(gzip.compress(b"one\n"))
+        async with lab.tailer(lab.config(delivery={"hold_deleted_s": 0, "hold_deleted_bytes": 0})) as tailer:
+            await lab.until(lambda: tailer.tracker.files)
+            file = lab.one(tailer)
+            file.gone_at = 1.0
+            assert not overdue([file], tailer.config.delivery, time.monotonic())
+            assert await lab.messages(1) == ["one"]
 
     run(work())

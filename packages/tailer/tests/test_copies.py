@@ -10,6 +10,7 @@ import pytest
 
 from dataplane_tailer.identity import key_of
 from dataplane_tailer.sight import open_files
+from dataplane_tailer.snapshot import read_snapshot
 from dataplane_tailer.state import SourceRecord, State
 
 
@@ -59,6 +60,7 @@ def test_a_copy_that_was_empty_when_it_was_seen(lab, run, name, pack):
             lab.append("three\n", lab.folder / "app.log.2")
             assert [message[:5] for message in await lab.messages(3)] == ["onexx", "two", "three"]
         assert await lab.count() == 3
+        assert all(record.sequence or record.is_final for record in read_snapshot(lab.state_dir).records)
 
     run(work())
 

@@ -206,3 +206,28 @@ def test_a_small_log_that_begins_as_a_rotated_one_did(lab, run):
             assert await lab.messages(3) == ["started", "started", "more"]
 
     run(work())
+
+
+def test_a_small_log_that_is_moved_to_another_disk(lab, run):
+    """A move is then a copy and a removal: the whole copy of what is gone repeats it, however small it is."""
+
+    async def work():
+        delivery = {"hold_copy_ms": 100, "close_rotated_after_ms": 1500}
+        old = lab.folder / "old"
+        old.mkdir()
+        config = lab.config(paths=[str(lab.log), f"{old}/*"], delivery=delivery)
+        lab.append("one\ntwo\n")
+        async with lab.tailer(config) as tailer:
+            await lab.messages(2)
+            shutil.copy(lab.log, old / "app.log-1")
+            lab.log.unlink()
+            lab.append("three\n")
+            assert (await lab.messages(3))[2] == "three"
+            await lab.until(lambda: len(tailer.tracker.files) == 1)
+            tailer.tracker.rescan()
+        async with lab.tailer(config) as tailer:
+            lab.append("four\n")
+            await lab.messages(4)
+        assert await lab.messages(await lab.count()) == ["one", "two", "three", "four"]
+
+    run(work())

@@ -1,6 +1,7 @@
 """What reading a state promises: nobody notices it, and what is seen is what is there."""
 
 import os
+import sqlite3
 import time
 
 import pytest
@@ -47,6 +48,46 @@ def test_a_state_is_read_while_it_is_written(tmp_path):
     assert read_snapshot(tmp_path).records[0].offset == 6
     state.close()
     assert holder_of(tmp_path) is None
+
+
+def test_what_is_read_was_true_at_one_moment(tmp_path, monkeypatch):
+    """What a tailer saves between two reads of one look is not seen in half."""
+    state, connect = State(tmp_path), sqlite3.connect
+    state.save([_record()])
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, statement: str, *values) -> sqlite3.Cursor:
+            if "FROM boundaries" in statement:
+                state.save([_record(source="00000000000000bb")])
+                state.add_boundary("00000000000000bb", Boundary(0, 5, 0, 1, ends_line=False))
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *names, **keys: connect(*names, factory=Interrupted, **keys))
+    seen = read_snapshot(tmp_path)
+    monkeypatch.undo()
+    assert (len(seen.records), seen.boundaries) == (1, {})
+    assert len(read_snapshot(tmp_path).boundaries) == 1
+    state.close()
+
+
+def test_a_tailer_that_stops_while_its_state_is_read(tmp_path, monkeypatch):
+    """It takes the write-ahead log with it: what was begun with the log is read again without; not for ever."""
+    State(tmp_path).close()
+    connect, asked = sqlite3.connect, []
+
+    def fail_first(address: str, **keys) -> sqlite3.Connection:
+        asked.append(address)
+        if len(asked) in failing:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(address, **keys)
+
+    monkeypatch.setattr(sqlite3, "connect", fail_first)
+    failing = range(1, 3)
+    assert read_snapshot(tmp_path).records == []
+    failing = range(1, 1000)
+    with pytest.raises(Fatal, match="unable to open"):
+        read_snapshot(tmp_path)
+    assert len(asked) < 20
 
 
 def test_reading_a_state_at_rest_leaves_no_trace(tmp_path):

@@ -7,6 +7,7 @@ is sent, and no line is called wrong that the tailer would understand.
 import os
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,13 +28,21 @@ _SHOWN_CHARACTERS = 120
 _AT = "2026-01-01T00:00:00.000000Z"
 
 
+class Sample(NamedTuple):
+    """Whole lines from the end of a file. `start` is 0 if they begin with its first one; `encoding` "" if unknown."""
+
+    lines: list[bytes]
+    start: int = 1
+    encoding: str = ""
+
+
 def check_lines(found: Mapping[FileKey, Found], inputs: Iterable[InputConfig]) -> list[Finding]:
     """Look at the last lines of the files that were written to last."""
     findings = []
     for entry in inputs:
         files = [file for file in found.values() if file.entry is entry and not is_compressed(file.path)]
         for file in sorted(files, key=_written_at, reverse=True)[:_FILES]:
-            findings += judge_lines(file.path, entry, _last_lines(file.path, entry))
+            findings += judge_lines(file.path, entry, _sample_of(file.path, entry))
     return findings
 
 
@@ -44,7 +53,7 @@ def _written_at(file: Found) -> float:
         return 0.0
 
 
-def _last_lines(path: str, entry: InputConfig) -> list[bytes]:
+def _sample_of(path: str, entry: InputConfig) -> Sample:
     """Return the last whole lines of a file; none if it may not be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
@@ -56,18 +65,19 @@ def _last_lines(path: str, entry: InputConfig) -> list[bytes]:
             file.seek(start)
             lines = split_lines(file.read(_SAMPLE_BYTES + len(newline)), newline)
     except OSError:
-        return []
-    return lines[1:] if start else lines
+        return Sample([])
+    return Sample(lines[1:] if start else lines, start, encoding)
 
 
-def judge_lines(path: str, entry: InputConfig, lines: list[bytes]) -> list[Finding]:
+def judge_lines(path: str, entry: InputConfig, sample: Sample) -> list[Finding]:
     """Say how many of these lines are not what the input says, and why the first of them is not. Pure."""
-    encoding = resolve(entry.encoding, b"")
+    encoding, lines = sample.encoding or resolve(entry.encoding, b""), sample.lines
     if len(newline_of(encoding)) == 1 and any(b"\x00" in line for line in lines):
         text = "its lines hold NUL bytes: it is no text, or of another encoding; Traffic Server needs `mode: ascii`"
         return [Finding("warning", path, text)]
     tally = Tally()
-    events = renderer(Origin("0" * 16, path, entry.dataset, "check"), entry, tally)(_events(entry, lines), 1, 1, _AT)
+    render = renderer(Origin("0" * 16, path, entry.dataset, "check"), entry, tally, encoding=encoding)
+    events = render(_events(entry, lines, encoding), sample.start, 1, _AT)
     findings = []
     if tally.invalid:
         text = f"{tally.invalid:,} of its last {len(events):,} lines are not valid {encoding}; set encoding"
@@ -78,9 +88,8 @@ def judge_lines(path: str, entry: InputConfig, lines: list[bytes]) -> list[Findi
     return findings
 
 
-def _events(entry: InputConfig, lines: list[bytes]) -> list[bytes]:
+def _events(entry: InputConfig, lines: list[bytes], encoding: str) -> list[bytes]:
     """Join the lines of multi-line events, as the tailer would."""
-    encoding = resolve(entry.encoding, b"")
     newline = newline_of(encoding)
     cut = cutter(entry, entry.multiline, encoding, newline_length=len(newline))
     if cut is None:

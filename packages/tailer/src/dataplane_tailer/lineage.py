@@ -21,6 +21,8 @@ _SAMPLE_BYTES = 4096
 SURE_BYTES = HEAD_BYTES
 #: Fewer equal bytes than these say nothing at all.
 _LEAST_BYTES = 8
+#: So many copies of a source are remembered.
+_COPIES = 16
 #: The reason of what is lost of a source whose file was not there at the start; it may come back.
 LOST = "rotated_while_stopped"
 
@@ -146,6 +148,13 @@ def may_be_copy(descriptor: int, found: Found, record: SourceRecord) -> bool:
         return True
     path = siblings(record.path).get(record.key)
     return path is not None and not is_compressed(path) and not _has(path, record)
+
+
+def remember_copy(record: SourceRecord, found: Found) -> None:
+    """Remember a file as a copy of a generation, as long as nothing is added to it."""
+    copy = (*found.key, found.size)
+    if copy not in record.copies:
+        record.copies = [*record.copies[-_COPIES + 1 :], copy]
 
 
 def _is_beside(found: Found, record: SourceRecord) -> bool:

@@ -31,6 +31,7 @@ from dataplane_tailer.lineage import (
     is_shipped,
     is_surely_copy,
     may_be_copy,
+    remember_copy,
 )
 from dataplane_tailer.mounts import is_heard
 from dataplane_tailer.multiline import cutter
@@ -40,8 +41,6 @@ from dataplane_tailer.render import Origin, Tally, renderer
 from dataplane_tailer.state import SourceRecord, State
 from dataplane_tailer.unpack import Unpacker
 
-#: So many copies of a source are remembered.
-_COPIES = 16
 _REMEDY = "let the tailer's user read it"
 
 
@@ -211,20 +210,19 @@ class Opener:
 
     def _is_copy_of(self, descriptor: int, found: Found, record: SourceRecord) -> bool:
         """Tell whether a file is known as a copy of a generation, or is found to be one; that is remembered."""
-        copy = (*found.key, found.size)
-        if copy in record.copies:
+        if (*found.key, found.size) in record.copies:
             return True
         is_one = may_be_copy(descriptor, found, record)
         if is_one:
             record.was_truncated = True
-            record.copies = [*record.copies[-_COPIES + 1 :], copy]
+            remember_copy(record, found)
             self.state.save([record])
         return is_one
 
     def _is_held(self, descriptor: int, found: Found, original: TailedFile) -> bool:
         """Hold a copy back while its original is whole; what may be a log of its own is held for a short time only.
 
-        So is what took the name of a deleted one with all that was in it: `rsync` and `sed -i` write files anew.
+        A deleted one was moved to another disk, or written anew under its name as `rsync` and `sed -i` do it.
         """
         path, whole = original.record.log_path, original.size()
         if found.path == path:
@@ -232,8 +230,11 @@ class Opener:
         if not is_copy(descriptor, original.descriptor):
             return False
         size = os.fstat(descriptor).st_size
-        is_packed = is_compressed(found.path) and is_related(found.path, path) and size == whole
-        if is_packed or is_surely_copy(found.path, size, path):
+        is_whole, is_deleted = size == whole and is_related(found.path, path), original.is_deleted()
+        if is_whole and is_deleted:
+            remember_copy(original.record, found)
+        is_moved = is_deleted and (is_whole or size >= SURE_BYTES)
+        if is_moved or (is_whole and is_compressed(found.path)) or is_surely_copy(found.path, size, path):
             return True
         since_s = self.held_since.setdefault(found.key, time.monotonic())
         return (time.monotonic() - since_s) * 1000 < self.config.delivery.hold_copy_ms

@@ -145,7 +145,7 @@ def _error(record: SourceRecord, sight: Sight, state: FileState, view: View) -> 
         return view.refused.get(sight.path or "", "may not be read by this user")
     if state == "lost":
         return "no longer there" if record.offset >= sight.size else "gone before it was read to its end"
-    return getattr(record, "last_error", "")
+    return record.last_error
 
 
 def time_to_loss_s(state: FileState, lag: int, acknowledged_bytes_s: float, deadline_s: float | None) -> float | None:
