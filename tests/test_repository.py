@@ -1,11 +1,16 @@
 """What holds for every file of this repository, checked by reading it."""
 
 import ast
+import re
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from dataplane_emitter import spelling
+from dataplane_tailer.config import TailerConfig
+from elastinats.config import SinkConfig
 
 ROOT = Path(__file__).parents[1]
 _LISTED = subprocess.run(
@@ -77,3 +82,13 @@ def test_every_package_stands_alone(package: Path) -> None:
 def test_links_in_infra_lead_somewhere() -> None:
     """`infra/` shows the data files of the packages by links that work in a checkout."""
     assert [link for link in (ROOT / "infra").rglob("*") if link.is_symlink() and not link.exists()] == []
+
+
+def test_no_name_in_use_is_taken_for_a_misspelt_setting() -> None:
+    """The emitter doubts none of the variables that this repository speaks of, nor any other program's settings."""
+    texts = [file.read_bytes() for file in FILES if file.name != "test_spelling.py"]
+    names = {name.decode() for text in texts for name in re.findall(rb"\bDATAPLANE_[A-Z0-9_]*[A-Z0-9]\b", text)}
+    fields = {*TailerConfig.__struct_fields__, *SinkConfig.__struct_fields__}
+    names |= {f"DATAPLANE_{field.upper()}" for field in fields}
+    assert "DATAPLANE_STACK_DIR" in names
+    assert spelling.doubtful(names) == {"DATAPLANE_DATASETT": "DATAPLANE_DATASET"}  # the README's example of one
