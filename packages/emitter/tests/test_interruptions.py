@@ -1,9 +1,14 @@
 """Exceptions that signal handlers raise in the middle of log calls."""
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from dataplane_emitter import trouble
+from dataplane_emitter.testing import capture_events
 
 RunProgram = Callable[..., Any]
 
@@ -54,3 +59,46 @@ def test_a_time_limit_reaches_the_program(bus: Any, run_program: RunProgram, dat
     """What a signal's handler raises in a log call is for the program; no lock stays held and the account adds up."""
     run_program(_PROGRAM, bus.url, dataset, kind, timeout_s=90)
     assert bus.events(dataset)[-1]["message"] == "of another thread"
+
+
+class _LateError(Exception):
+    """What a time limit raises."""
+
+
+class _SlowError(Exception):
+    """Takes so long to say its notes that a time limit ends it."""
+
+    @property
+    def __notes__(self) -> list[str]:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return []
+
+
+@pytest.fixture
+def _limit() -> Iterator[None]:
+    """Raise what a time limit raises at SIGUSR1."""
+
+    def end(*_: object) -> None:
+        raise _LateError
+
+    before = signal.signal(signal.SIGUSR1, end)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("_limit")
+def test_a_time_limit_ends_the_writing_of_a_trace() -> None:
+    """Writing a trace is what takes longest in a log call; a limit that meets it is not taken for its own error."""
+    with pytest.raises(_LateError):
+        trouble.from_exception(_SlowError("slow"))
+
+
+@pytest.mark.usefixtures("_limit")
+def test_a_time_limit_ends_the_asking_for_a_field() -> None:
+    """A field of the application's own that takes long may be interrupted, too."""
+
+    def ask() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    with capture_events(fields={"slow": ask}) as captured, pytest.raises(_LateError):
+        captured.emitter.processor()(None, "info", {"event": "x"})

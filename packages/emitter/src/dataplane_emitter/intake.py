@@ -196,6 +196,7 @@ class Intake:
                 try:
                     fields[name] = call()
                 except Exception as error:  # noqa: BLE001 - the application's own code
+                    pass_on_if_from_signal(error)
                     fields[name] = f"<{type(error).__name__} while this field was asked for>"
 
 
