@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +208,26 @@ def run_program(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[st
         return done
 
     return run
+
+
+@pytest.fixture
+def end_before() -> Iterator[Callable[..., tuple["subprocess.Popen[str]", str, str]]]:
+    """Run two commands, of which one may take a long time: the other has ended, and seconds later that one has not.
+
+    This is what a deadline means on a machine of any speed. What ended is returned with what it has printed.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def end_before(quick: Sequence[str], patient: Sequence[str]) -> tuple["subprocess.Popen[str]", str, str]:
+        for command in (patient, quick):
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            started.append(subprocess.Popen(command, text=True, **pipes))  # type: ignore[call-overload]
+        output, errors = started[1].communicate(timeout=60)
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(3)
+        return started[1], output, errors
+
+    yield end_before
+    for process in started:
+        process.kill()
+        process.communicate()
