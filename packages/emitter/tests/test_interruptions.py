@@ -1,5 +1,6 @@
 """Exceptions that signal handlers raise in the middle of log calls."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -93,12 +94,31 @@ def test_a_time_limit_ends_the_writing_of_a_trace() -> None:
         trouble.from_exception(_SlowError("slow"))
 
 
+def _late(*_: object) -> Any:
+    """What of the application's own is called in a log call, and takes too long."""
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+class _SlowTime:
+    isoformat = _late
+
+
+class _SlowLabels(dict[str, str]):
+    items = _late
+
+
 @pytest.mark.usefixtures("_limit")
-def test_a_time_limit_ends_the_asking_for_a_field() -> None:
-    """A field of the application's own that takes long may be interrupted, too."""
-
-    def ask() -> None:
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    with capture_events(fields={"slow": ask}) as captured, pytest.raises(_LateError):
+def test_a_time_limit_ends_what_a_log_call_asks_for() -> None:
+    """Fields that are asked for, filters, times and labels are the application's own code, and may be interrupted."""
+    with capture_events(fields={"slow": _late}) as captured, pytest.raises(_LateError):
         captured.emitter.processor()(None, "info", {"event": "x"})
+    with capture_events() as captured:
+        filtering = captured.emitter.handler()
+        filtering.addFilter(_late)
+        for call in (
+            lambda: filtering.handle(logging.makeLogRecord({"msg": "x"})),
+            lambda: captured.emitter.processor()(None, "info", {"event": "x", "timestamp": _SlowTime()}),
+            lambda: captured.emitter.counter("x").inc(1, _SlowLabels(a="b")),
+        ):
+            with pytest.raises(_LateError):
+                call()
