@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import zlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from dataplane_common.local import NatsServer
 from dataplane_emitter import Emitter, configure
 from dataplane_emitter.testing import Captured, capture_events
 
+#: Characters of a dataset's name.
+_MAX_DATASET = 60
 # How long one example takes says something about the machine, not about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -145,8 +148,9 @@ def make_bus(tmp_path: Path) -> Iterator[Callable[..., Bus]]:
 
 @pytest.fixture
 def dataset(request: pytest.FixtureRequest) -> str:
-    """A dataset (and service) of the test's own name."""
-    return re.sub(r"[^a-z0-9_]", "_", request.node.name.lower())[:60]
+    """A dataset (and service) of the test's own name; a long one ends in its checksum, so that no two share one."""
+    name: str = re.sub(r"[^a-z0-9_]", "_", request.node.name.lower())
+    return name if len(name) <= _MAX_DATASET else f"{name[: _MAX_DATASET - 9]}_{zlib.crc32(name.encode()):08x}"
 
 
 @pytest.fixture
