@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dataplane_emitter import spelling
+from dataplane_tailer.config import TailerConfig
+from elastinats.config import SinkConfig
+
 ROOT = Path(__file__).parents[1]
 _LISTED = subprocess.run(
     ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -88,3 +92,13 @@ def test_each_command_tells_its_version(command: str) -> None:
         [Path(sys.executable).parent / command, "--version"], capture_output=True, text=True, timeout=60, check=True
     )
     assert re.fullmatch(rf"{command} \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_no_name_in_use_is_taken_for_a_misspelt_setting() -> None:
+    """The emitter doubts none of the variables that this repository speaks of, nor any other program's settings."""
+    texts = [file.read_bytes() for file in FILES if file.name != "test_spelling.py"]
+    names = {name.decode() for text in texts for name in re.findall(rb"\bDATAPLANE_[A-Z0-9_]*[A-Z0-9]\b", text)}
+    fields = {*TailerConfig.__struct_fields__, *SinkConfig.__struct_fields__}
+    names |= {f"DATAPLANE_{field.upper()}" for field in fields}
+    assert "DATAPLANE_STACK_DIR" in names
+    assert spelling.doubtful(names) == {"DATAPLANE_DATASETT": "DATAPLANE_DATASET"}  # the README's example of one

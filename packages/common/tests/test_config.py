@@ -74,6 +74,14 @@ def test_a_mistake_in_the_environment_is_named_as_such(tmp_path, monkeypatch):
         _load(tmp_path, "")
 
 
+def test_a_variable_may_be_named_like_anothers_section(tmp_path, monkeypatch):
+    """Names under our prefix that fit no settings, in whatever order they come, are passed over."""
+    monkeypatch.setenv("DATAPLANE_OTHER", "x")
+    monkeypatch.setenv("DATAPLANE_OTHER__PART__KEY", "y")
+    monkeypatch.setenv("DATAPLANE_OTHER__PART", "z")
+    assert _load(tmp_path, "") == Example()
+
+
 def test_what_types_cannot_say_is_checked_with_its_origin(tmp_path):
     """A check's own error gets the layer of its key in front."""
 

@@ -10,7 +10,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+import zlib
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from dataplane_common.local import NatsServer
 from dataplane_emitter import Emitter, configure
 from dataplane_emitter.testing import Captured, capture_events
 
+#: Characters of a dataset's name.
+_MAX_DATASET = 60
 # How long one example takes says something about the machine, not about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -145,8 +148,9 @@ def make_bus(tmp_path: Path) -> Iterator[Callable[..., Bus]]:
 
 @pytest.fixture
 def dataset(request: pytest.FixtureRequest) -> str:
-    """A dataset (and service) of the test's own name."""
-    return re.sub(r"[^a-z0-9_]", "_", request.node.name.lower())[:60]
+    """A dataset (and service) of the test's own name; a long one ends in its checksum, so that no two share one."""
+    name: str = re.sub(r"[^a-z0-9_]", "_", request.node.name.lower())
+    return name if len(name) <= _MAX_DATASET else f"{name[: _MAX_DATASET - 9]}_{zlib.crc32(name.encode()):08x}"
 
 
 @pytest.fixture
@@ -208,3 +212,26 @@ def run_program(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[st
         return done
 
     return run
+
+
+@pytest.fixture
+def end_before() -> Iterator[Callable[..., tuple["subprocess.Popen[str]", str, str]]]:
+    """Run two commands, of which one may take a long time: the other has ended, and seconds later that one has not.
+
+    This is what a deadline means on a machine of any speed. What ended is returned with what it has printed.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def end_before(quick: Sequence[str], patient: Sequence[str]) -> tuple["subprocess.Popen[str]", str, str]:
+        for command in (patient, quick):
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            started.append(subprocess.Popen(command, text=True, **pipes))  # type: ignore[call-overload]
+        output, errors = started[1].communicate(timeout=60)
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(3)
+        return started[1], output, errors
+
+    yield end_before
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -98,6 +98,9 @@ def test_kill_and_restart_lose_nothing_acknowledged(
     for _ in range(2):
         reached = emitter.stats().acknowledged
         wait_until(lambda reached=reached: emitter.stats().acknowledged > reached + 100)
+        own_bus.server.pause()  # so that it has read something, and stored it or not, that it never acknowledges
+        sent = emitter.stats().last_sequence
+        wait_until(lambda sent=sent: emitter.stats().last_sequence > sent + 50)
         own_bus.server.kill()
         own_bus.server.start()
     stop.set()

@@ -108,7 +108,7 @@ _POOL = """
     from dataplane_emitter import configure
 
     def work(number):
-        if multiprocessing.get_start_method() == "spawn":
+        if multiprocessing.get_start_method() != "fork":
             start()
         logging.getLogger("app").warning("job", extra={"number": number})
         emitter.counter("jobs").inc()
@@ -119,6 +119,8 @@ _POOL = """
             emitter = configure(service=sys.argv[2], namespace="test", servers=sys.argv[1])
             logging.getLogger("app").addHandler(emitter.handler())
 
+    if sys.argv[4] == "import":
+        start()
     if __name__ == "__main__":
         multiprocessing.set_start_method(sys.argv[3])
         start()
@@ -131,12 +133,13 @@ _POOL = """
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_children_of_multiprocessing_deliver_at_their_end(
-    bus: Any, run_program: RunProgram, dataset: str, method: str
+@pytest.mark.parametrize("when", ["import", "child"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_deliver(
+    bus: Any, run_program: RunProgram, dataset: str, method: str, when: str
 ) -> None:
     """A `multiprocessing` child, which runs no `atexit` functions, delivers its logs and metrics before it ends."""
-    run_program(_POOL, bus.url, dataset, method, timeout_s=60)
+    run_program(_POOL, bus.url, dataset, method, when, timeout_s=60)
     assert sorted(event["number"] for event in bus.events(dataset)) == [0, 1, 2, 3]
     assert sum(point["metric"]["value"] for point in bus.events(dataset, "METRICS")) == 4
 

@@ -161,7 +161,8 @@ def test_copies_are_the_emitter_itself(captured: Captured) -> None:
     assert captured.total("orders") == 1
 
 
-def test_a_handler_goes_to_spawned_processes(bus: Any, run_program: RunProgram, dataset: str) -> None:
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_handler_goes_to_spawned_processes(bus: Any, run_program: RunProgram, dataset: str, method: str) -> None:
     """Handed to a child that `multiprocessing` spawns, it works there under a source of the child's own."""
     program = """
         import logging, multiprocessing, sys
@@ -175,12 +176,12 @@ def test_a_handler_goes_to_spawned_processes(bus: Any, run_program: RunProgram, 
         if __name__ == "__main__":
             emitter = configure(service=sys.argv[2], namespace="test", servers=sys.argv[1])
             emitter.processor()(None, "info", {"event": "from the parent"})
-            child = multiprocessing.get_context("spawn").Process(target=work, args=(emitter.handler(),))
+            child = multiprocessing.get_context(sys.argv[3]).Process(target=work, args=(emitter.handler(),))
             child.start()
             child.join()
             assert child.exitcode == 0
     """
-    run_program(program, bus.url, dataset)
+    run_program(program, bus.url, dataset, method)
     assert sorted(_messages(bus, dataset)) == ["from the child", "from the parent"]
     assert len({event["dp"]["source"] for event in bus.events(dataset)}) == 2
 

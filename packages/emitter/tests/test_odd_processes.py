@@ -207,3 +207,59 @@ def test_uncaught_exceptions_of_threads_and_programs_are_logged(bus: Any, datase
         ("thread", "ZeroDivisionError"),
         ("program", "KeyError"),
     ]
+
+
+def test_a_signal_handler_may_end_the_program(bus: Any, dataset: str, run: Any) -> None:
+    """`sys.exit` in a handler that interrupts log calls ends the program with its code, and all is delivered."""
+    done = run("""
+        import signal
+        def leave(*_):
+            logging.info("leaving")
+            sys.exit(7)
+        signal.signal(signal.SIGALRM, leave)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        while True:
+            logging.info("x")
+    """)
+    assert (done.returncode, done.stderr) == (7, "")
+    events = bus.events(dataset)
+    assert [event["event"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+    assert "leaving" in {event["message"] for event in events}
+
+
+def test_logging_may_be_configured_again_while_threads_log(bus: Any, dataset: str, run: Any) -> None:
+    """`dictConfig` replaces the handler under threads that log: what a handler has got is delivered, once."""
+    done = run("""
+        import logging.config
+        class Counting(logging.Filter):
+            passed = 0
+            def filter(self, record):
+                with lock:
+                    Counting.passed += 1
+                return True
+        lock = threading.Lock()
+        again = {
+            "version": 1,
+            "filters": {"counting": {"()": Counting}},
+            "handlers": {"bus": {"()": emitter.handler, "filters": ["counting"]}},
+            "root": {"handlers": ["bus"], "level": "INFO"},
+        }
+        logging.config.dictConfig(again)
+        stop = threading.Event()
+        def work():
+            while not stop.is_set():
+                logging.info("x")
+        workers = [threading.Thread(target=work) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for _ in range(50):
+            logging.config.dictConfig(again)
+        stop.set()
+        for worker in workers:
+            worker.join()
+        assert emitter.flush(20)
+        stats = emitter.stats()
+        assert stats.accepted == stats.acknowledged == Counting.passed > 0, (stats, Counting.passed)
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len({event["_id"] for event in bus.events(dataset)}) == len(bus.events(dataset)) > 0

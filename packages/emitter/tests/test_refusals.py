@@ -1,6 +1,8 @@
 """What a server refuses: subjects, credentials, sizes."""
 
 import json
+import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,12 @@ def _sequences(events: list[dict[str, Any]]) -> list[int]:
     return [event["event"]["sequence"] for event in events]
 
 
+def _connections(bus: Any) -> int:
+    """Return how many connections a server has ever taken."""
+    with urllib.request.urlopen(f"{bus.server.monitor_url}/varz", timeout=5) as answer:
+        return int(json.load(answer)["total_connections"])
+
+
 _USERS = """
 authorization {
   users = [
@@ -31,28 +39,44 @@ authorization {
 """
 
 
+def _trouble(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines on stderr that tell of a trouble, not those of its end."""
+    lines = capfd.readouterr().err.splitlines()
+    return [line for line in lines if line.startswith("dataplane_emitter:") and "arrive again" not in line]
+
+
 def test_a_denied_subject_is_counted_and_harms_no_other(
-    make_bus: Callable[..., Any], make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str
-) -> None:
-    """Metrics that the server forbids are dropped as `denied`; the logs, which it allows, go on."""
+    make_bus: Callable[..., Any], make_emitter: MakeEmitter, wait_until: WaitUntil, dataset: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Metrics that the server forbids are dropped as `denied`, and said once; the logs, which it allows, go on."""
     bus = make_bus(extra=_USERS, user="all")
     bus.run(ensure_streams)
     emitter = make_emitter(bus.url_of("logs"), metrics={"interval_s": 0.1})
     for number in range(50):
         emitter.gauge("g", labels={"n": number}).set(1)
-    wait_until(lambda: emitter.stats().dropped.get("denied", 0) >= 100)
+    wait_until(lambda: emitter.stats().dropped.get("denied", 0) >= 1_000, 30)
     for number in range(100):
         emitter.processor()(None, "info", {"event": "x", "number": number})
     assert emitter.flush(10)
     assert len(bus.events(dataset)) == 100
-    assert "ermissions violation" in emitter.stats().last_problem
+    assert bus.events(dataset, "METRICS") == []
+    stats = emitter.stats()
+    assert stats.acknowledged == 100
+    assert stats.acknowledged + stats.in_flight + sum(stats.dropped.values()) == stats.accepted
+    assert "ermissions violation" in stats.last_problem
+    (said,) = _trouble(capfd)
+    assert "ermissions violation" in said
 
 
 def test_wrong_credentials_are_retried_and_told(
     make_bus: Callable[..., Any], make_emitter: MakeEmitter, wait_until: WaitUntil, tmp_path: Any,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """A wrong password is said without being shown; when the file is put right, events flow without a restart."""
+    """A wrong password is tried ever more rarely, and said in one line a minute without being shown.
+
+    When the file is put right, events flow without a restart.
+    """
     bus = make_bus(extra=_USERS)
     secret = tmp_path / "password"
     nats = {"user": "all", "password_file": str(secret)}
@@ -61,9 +85,15 @@ def test_wrong_credentials_are_retried_and_told(
     wait_until(lambda: "cannot read" in emitter.stats().last_problem)
     secret.write_text("hunter2")
     wait_until(lambda: "uthorization" in emitter.stats().last_problem)
+    first = _connections(bus)
+    started = time.monotonic()
+    wait_until(lambda: time.monotonic() > started + 1 and _connections(bus) > first, 30)
+    assert _connections(bus) - first < 20 * (time.monotonic() - started)
     secret.write_text("all")
     wait_until(lambda: emitter.stats().is_connected, 20)
-    assert "hunter2" not in capfd.readouterr().err
+    said = _trouble(capfd)
+    assert len(said) == 1
+    assert "hunter2" not in said[0]
 
 
 def test_without_a_stream_events_wait_and_one_line_says_why(

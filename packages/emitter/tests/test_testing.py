@@ -45,6 +45,16 @@ def test_the_fixture_captures(captured_events: testing.Captured) -> None:
     assert len(captured_events.events) == 1
 
 
+def _calls(log: Callable[..., Any], message: str) -> list[float]:
+    """Return, sorted, how long each of a thousand calls took."""
+    took = []
+    for _ in range(1_000):
+        started = time.perf_counter()
+        log(None, "info", {"event": message})
+        took.append(time.perf_counter() - started)
+    return sorted(took)
+
+
 @pytest.mark.parametrize("fault", ["stall", "deny", "go_away"])
 def test_a_fault_hurts_nobody_and_ends(fault: str, wait_until: Callable[..., None]) -> None:
     """Each fault can be switched on under an emitter at work, calls stay quick, and after it events arrive again."""
@@ -58,22 +68,21 @@ def test_a_fault_hurts_nobody_and_ends(fault: str, wait_until: Callable[..., Non
             compression="none",
         )
         log = emitter.processor()
-        log(None, "info", {"event": "before"})
-        assert emitter.flush(10)
+        _calls(log, "before")
+        assert emitter.flush(30)
         getattr(bus, fault)()
-        started = time.monotonic()
-        for _ in range(1_000):
-            log(None, "info", {"event": "meanwhile"})
-        assert time.monotonic() - started < 1
+        meanwhile = _calls(log, "meanwhile")
+        assert meanwhile[len(meanwhile) // 2] < 0.001  # a hundred times what it takes; a busy machine delays a few
+        assert sum(meanwhile) < 10
         if fault == "deny":
-            wait_until(lambda: emitter.stats().dropped.get("denied") == 1_000)
+            wait_until(lambda: emitter.stats().dropped.get("denied") == 1_000, 30)
         else:
-            wait_until(lambda: not emitter.stats().is_connected)
+            wait_until(lambda: not emitter.stats().is_connected, 30)
             assert not emitter.flush(0.1)
         bus.recover()
         log(None, "info", {"event": "after"})
         if fault != "deny":
-            assert emitter.flush(20)
-            assert b"after" in bus.messages[-1].payload
+            assert emitter.flush(60)
+            assert any(b"after" in message.payload for message in bus.messages)
         emitter.close(1)
-        assert emitter.stats().accepted == 1_002
+        assert emitter.stats().accepted == 2_001

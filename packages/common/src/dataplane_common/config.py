@@ -66,6 +66,11 @@ def environment(name: str) -> str | None:
     return os.environ.get(name) or None  # noqa: TID251 - the one place that may
 
 
+def environment_names() -> list[str]:
+    """Return the names of environment variables that have our prefix, and are not empty."""
+    return [name for name, value in os.environ.items() if name.startswith(_PREFIX) and value]  # noqa: TID251 - as above
+
+
 def stack_dir() -> Path:
     """Return the folder of the local stack.
 
@@ -163,8 +168,7 @@ def read_secret(file: Path) -> str:
 
 def shown(config: msgspec.Struct) -> dict[str, Any]:
     """Return the effective configuration as plain values, user names and passwords in URLs masked."""
-    plain: dict[str, Any] = msgspec.to_builtins(config, enc_hook=str)
-    masked: dict[str, Any] = _mask(plain)
+    masked: dict[str, Any] = _mask(msgspec.to_builtins(config, enc_hook=str))
     return masked
 
 
@@ -196,15 +200,13 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _from_environment() -> dict[str, Any]:
     """Turn `DATAPLANE_NATS__SERVERS=a,b` into `{"nats": {"servers": "a,b"}}`."""
     nested: dict[str, Any] = {}
-    for name, text in os.environ.items():  # noqa: TID251 - the one place that may
-        if not name.startswith(_PREFIX) or not text:
-            continue
+    for name in environment_names():
         *sections, key = name.removeprefix(_PREFIX).lower().split("__")
-        inner = nested
+        inner: Any = nested
         for section in sections:
-            inner = inner.setdefault(section, {})
+            inner = inner.setdefault(section, {}) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
-            inner[key] = text
+            inner[key] = environment(name)
     return nested
 
 
@@ -230,10 +232,7 @@ def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
 
 
 def _explain(
-    error: msgspec.ValidationError,
-    kind: type[msgspec.Struct],
-    layers: Mapping[str, dict[str, Any]],
-    default: str,
+    error: msgspec.ValidationError, kind: type[msgspec.Struct], layers: Mapping[str, dict[str, Any]], default: str
 ) -> str:
     """Say where the value came from, which key it is, what is wrong and what is known."""
     text, _, where = str(error).partition(" - at `$")

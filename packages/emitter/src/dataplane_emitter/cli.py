@@ -13,7 +13,7 @@ import typer
 from dataplane_common.config import environment
 from dataplane_common.errors import ConfigError, DataPlaneError, ExitCode
 from dataplane_common.version_option import version_option
-from dataplane_emitter import emit, level
+from dataplane_emitter import emit, level, spelling
 from dataplane_emitter.configure import configure
 
 app = typer.Typer(name="dataplane-emit", pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -71,6 +71,8 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
         stderr=False,
         **_spool(spool),
     )
+    for doubt in spelling.doubts():
+        sys.stderr.write(f"warning: {doubt}\n")
     sender = emit.Sender(emitter, timeout_s)
     if points:
         sender.points(points, kind, unit, fields)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataplane_emitter import settings
+from dataplane_emitter import settings, spelling
 from dataplane_emitter.emitter import Emitter
+from dataplane_emitter.notice import write_line
 from dataplane_emitter.settings import Delivery
 
 
@@ -51,4 +52,8 @@ def configure(
     named = {"service": service, "namespace": namespace, "dataset": dataset, "delivery": delivery}
     given = settings.servers_setting(servers)
     nats = {**more.pop("nats", {}), **given} if given is not None else more.pop("nats", None)
-    return Emitter(settings.load(file, **named, nats=nats, **more))
+    config = settings.load(file, **named, nats=nats, **more)
+    if config.stderr:
+        for doubt in spelling.doubts():
+            write_line(f"{config.service}: {doubt}")
+    return Emitter(config)

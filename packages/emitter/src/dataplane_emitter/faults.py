@@ -62,8 +62,8 @@ class FaultyBus:
 
     def go_away(self) -> None:
         """End all connections and take no new ones."""
+        self._hang_up()  # first: a stalled connection would answer, now that nothing holds it up
         self._state = "away"
-        self._hang_up()
 
     def recover(self) -> None:
         """Work again, under the same address."""

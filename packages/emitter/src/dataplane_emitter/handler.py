@@ -7,6 +7,7 @@ raised, so that a log call in a signal handler, a finaliser or a forked child ca
 import logging
 from collections.abc import Callable
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_emitter import remains
 from dataplane_emitter.intake import Intake
 from dataplane_emitter.record import accept_record
@@ -39,7 +40,8 @@ class Handler(logging.Handler):
             return True
         try:
             passed = self.filter(record)
-        except Exception:  # noqa: BLE001 - a filter is the application's own code; its event is worth keeping
+        except Exception as error:  # noqa: BLE001 - a filter is the application's own code; its event is worth keeping
+            pass_on_if_from_signal(error)
             passed = True
         if passed:
             self.emit(record if passed is True else passed)

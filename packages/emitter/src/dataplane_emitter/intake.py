@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_emitter import encode, trace
-from dataplane_emitter.encode import MAX_INTEGER, MIN_INTEGER
+from dataplane_emitter.encode import MAX_INTEGER, MAX_TEXT, MIN_INTEGER
 from dataplane_emitter.envelope import Envelope
 from dataplane_emitter.origin import Origin, Origins, Part, part
 from dataplane_emitter.queue import BoundedQueue, Entry
@@ -149,6 +149,7 @@ class Intake:
                 route = origin.rule.routes.direct if is_clean else origin.rule.routes.suspect
                 self._queue.put(Entry(origin.level.rank, route, body, size + route.cost_bytes, log, shared))
                 return
+        message = message[:MAX_TEXT]
         envelope = {"@timestamp": at, "message": message, "log": origin.log.value, "process": process.value}
         self._accept_merged(origin, {**envelope, **special}, fields, suppressed)
 
@@ -196,6 +197,7 @@ class Intake:
                 try:
                     fields[name] = call()
                 except Exception as error:  # noqa: BLE001 - the application's own code
+                    pass_on_if_from_signal(error)
                     fields[name] = f"<{type(error).__name__} while this field was asked for>"
 
 

@@ -5,8 +5,10 @@ needs another thread, because at interpreter exit none can be started any more.
 """
 
 import asyncio
+import os
 import selectors
 import socket
+import threading
 from typing import Any
 
 from dataplane_emitter.queue import BoundedQueue
@@ -18,6 +20,7 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self, queue: BoundedQueue) -> None:
         super().__init__()
         self._queue = queue
+        self._pid = os.getpid()
 
     def select(self, timeout: float | None = None) -> "list[tuple[selectors.SelectorKey, int]]":
         """See `selectors.BaseSelector`."""
@@ -26,6 +29,8 @@ class _Selector(selectors.DefaultSelector):
             return super().select(timeout)
         finally:
             self._queue.is_reader_busy = True
+            if os.getpid() != self._pid:  # gevent's fork copies threads, too, and the connection is the parent's
+                threading.Event().wait()
 
 
 class Loop(asyncio.SelectorEventLoop):

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from dataplane_common import event
+from dataplane_common.lifecycle import pass_on_if_from_signal
 
 _NS_PER_US = 1_000
 _US_PER_S = 1_000_000
@@ -61,5 +62,6 @@ def of_record(value: Any) -> str | None:
             return from_seconds(value) if _FIRST_US <= value * _US_PER_S <= _LAST_US else None
         isoformat = getattr(value, "isoformat", None)
         return event.parse_timestamp(isoformat()) if callable(isoformat) else None
-    except Exception:  # noqa: BLE001 - no time of this calendar, or the value's own code
+    except Exception as error:  # noqa: BLE001 - no time of this calendar, or the value's own code
+        pass_on_if_from_signal(error)
         return None

@@ -64,8 +64,16 @@ def close_at_end_of_child() -> None:
         process, util = sys.modules.get(f"{package}.process"), sys.modules.get(f"{package}.util")
         if process is None or util is None:
             continue
-        if type(process.current_process()).__name__ != "_MainProcess":
+        current = process.current_process()
+        if type(current).__name__ != "_MainProcess":
             util.Finalize(None, close_all, exitpriority=_LAST)
+        elif getattr(current, "_inheriting", False):  # a child of a fork server that has yet to become one
+            util.register_after_fork(util.Finalize, _close_at_end)
+
+
+def _close_at_end(finalize: Callable[..., object]) -> None:
+    """Have emitters closed, now that `multiprocessing` has forgotten what was to be done at the end."""
+    finalize(None, close_all, exitpriority=_LAST)
 
 
 def close_all() -> None:

@@ -29,6 +29,10 @@ _ENVELOPE = _PROTECTED | {"message", "log", "process", "error", "labels", "servi
 _KEPT = {"log": "level", "service": "name", "host": "name", "ecs": "version", "event": "dataset"}
 #: Objects within objects that are examined; what is deeper is masked. A body has at most 12 levels of its own.
 _MAX_DEPTH = 40
+#: Levels of an argument beyond which it is taken for endless, and masked whole.
+_MAX_ARGUMENT_DEPTH = 100
+#: Values within one argument that are looked at; what is beyond is masked.
+_MAX_VALUES = 10_000
 #: Characters of a name in a text that are compared with the exceptions.
 _MAX_NAME = 64
 _NAME = re.compile(r"\w+")
@@ -84,20 +88,29 @@ class Redactor:
     def arguments(self, arguments: Any) -> Any:
         """Return a message's arguments with what mappings among them hold under secret names masked, in copies."""
         try:
-            return self._argument(arguments)
+            if type(arguments) is tuple:
+                return tuple(self._argument(argument, [_MAX_VALUES], 0) for argument in arguments)
+            return self._argument(arguments, [_MAX_VALUES], 0)
         except Exception as error:  # noqa: BLE001 - fails closed
             pass_on_if_from_signal(error)
             return tuple(self._mask for _ in arguments) if isinstance(arguments, tuple) else (self._mask,)
 
-    def _argument(self, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {
-                name: self._mask if self._is_secret(name, item) else self._argument(item)
-                for name, item in value.items()
-            }
-        if type(value) in (list, tuple):
-            return type(value)(self._argument(item) for item in value)
-        return value
+    def _argument(self, value: Any, room: list[int], depth: int) -> Any:
+        """Return a copy; what is beyond the room is masked, because nobody has looked at it."""
+        if depth > _MAX_ARGUMENT_DEPTH:
+            raise RecursionError("nobody could read it either")
+        is_mapping = isinstance(value, Mapping)
+        if not is_mapping and type(value) not in (list, tuple):
+            return value
+        copied: dict[Any, Any] = {}
+        for name, item in value.items() if is_mapping else enumerate(value):
+            if room[0] <= 0:
+                copied["…"] = self._mask
+                break
+            room[0] -= 1
+            is_secret = is_mapping and self._is_secret(name, item)
+            copied[name] = self._mask if is_secret else self._argument(item, room, depth + 1)
+        return copied if is_mapping else type(value)(copied.values())
 
     def _member(self, name: str, path: str, value: Any, depth: int) -> Any:
         """Return the value of one member of an object, masked where it has to be."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_common.taxonomy import Signal
 from dataplane_emitter import encode, moment
 from dataplane_emitter.envelope import Envelope
@@ -141,7 +142,8 @@ def clean(labels: Mapping[str, Any]) -> dict[str, str]:
     """Return labels as keywords: texts of bounded length under names without dots; what is no mapping has none."""
     try:
         items = list(labels.items())
-    except Exception:  # noqa: BLE001 - the application's mistake, or its own code
+    except Exception as error:  # noqa: BLE001 - the application's mistake, or its own code
+        pass_on_if_from_signal(error)
         return {}
     return {_name(name): encode.message_text(value)[:_MAX_LABEL] for name, value in items}
 

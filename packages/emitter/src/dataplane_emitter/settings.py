@@ -17,7 +17,7 @@ from dataplane_common import config as configuration
 from dataplane_common import taxonomy
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import ConfigError
-from dataplane_emitter import level
+from dataplane_emitter import level, servers
 
 Delivery = Literal["jetstream", "core"]
 Overflow = Literal["drop_lowest", "drop_oldest", "drop_newest"]
@@ -127,13 +127,16 @@ def load(file: Path | str | None = None, **settings: Any) -> EmitterConfig:
         ConfigError: something is unknown, of the wrong type, or out of range; the text has the remedy.
     """
     try:
-        loaded = configuration.load(EmitterConfig, Path(file) if file is not None else None, settings)
+        loaded = configuration.load(
+            EmitterConfig, Path(file) if file is not None else None, settings, check=_check_servers
+        )
     except ConfigError as error:
         raise ConfigError(str(error).replace("the command line:", "configure():", 1)) from None
     filled = msgspec.structs.replace(
         loaded,
         dataset=loaded.dataset or taxonomy.token(loaded.service),
         host=loaded.host or configuration.host_name(),
+        nats=msgspec.structs.replace(loaded.nats, servers=servers.complete(loaded.nats.servers)),
     )
     check(filled)
     return filled
@@ -166,6 +169,10 @@ def check(config: EmitterConfig) -> None:
     _check_spool(config)
     for number, limit in enumerate(config.limits):
         _check_limit(f"limits.{number}", limit)
+
+
+def _check_servers(config: EmitterConfig) -> None:
+    servers.complete(config.nats.servers)
 
 
 def _check_spool(config: EmitterConfig) -> None:
@@ -217,9 +224,10 @@ def _check_least(key: str, value: int, least: int) -> None:
         raise ConfigError(f"{key}: {value} is too small; give at least {least}")
 
 
-def servers_setting(servers: str | Sequence[str] | None) -> Mapping[str, Any] | None:
+def servers_setting(given: str | Sequence[str] | None) -> Mapping[str, Any] | None:
     """Return the `[nats]` section for servers given as one URL, several with commas between, or a sequence."""
-    if servers is None:
-        return None
-    given = servers.split(",") if isinstance(servers, str) else servers
-    return {"servers": [url.strip() for url in given if url.strip()]}
+    if given is None or not isinstance(given, Sequence):
+        return None if given is None else {"servers": given}
+    urls = given.split(",") if isinstance(given, str) else given
+    stripped = [url.strip() if isinstance(url, str) else url for url in urls]
+    return {"servers": [url for url in stripped if url != ""]}

@@ -8,6 +8,8 @@ import sys
 import traceback
 from typing import Any
 
+from dataplane_common.lifecycle import pass_on_if_from_signal
+from dataplane_emitter.abridge import abridged, is_long, name_of
 from dataplane_emitter.encode import message_text, text
 
 #: Characters of a trace that are kept: the beginning (the cause) and the end (where it was caught).
@@ -28,7 +30,7 @@ def from_exception(error: BaseException | None) -> dict[str, str] | None:
     """Return `error.*` for an exception, its chained causes and the members of a group included."""
     if error is None:
         return None
-    return {"type": _name(type(error)), "message": message_text(error), "stack_trace": _trace(error)}
+    return {"type": name_of(type(error)), "message": message_text(error), "stack_trace": _trace(error)}
 
 
 def from_text(trace: str) -> dict[str, str]:
@@ -41,16 +43,12 @@ def from_text(trace: str) -> dict[str, str]:
     return found
 
 
-def _name(kind: type[BaseException]) -> str:
-    return (
-        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
 def _trace(error: BaseException) -> str:
     try:
-        return _bounded(text("".join(traceback.format_exception(error))))
+        whole = abridged(error) if is_long(error) else "".join(traceback.format_exception(error))
+        return _bounded(text(whole))
     except Exception as failure:  # noqa: BLE001 - formatting runs the exception's own code
+        pass_on_if_from_signal(failure)
         return f"<the trace of {type(error).__name__} could not be formatted: {type(failure).__name__}>"
 
 
