@@ -1,6 +1,7 @@
 """Logs of several programs that write the very same lines: each of them is shipped, whatever the others hold."""
 
 import asyncio
+import shutil
 
 import pytest
 
@@ -55,5 +56,24 @@ def test_a_one_off_run_ships_equal_logs(lab, run, size):
         summary = await ship_once(config, asyncio.Event())
         copies = 1 if size == "long" else 0  # the backup of so much content is one, and its lines are shipped
         assert (summary.files, summary.lines) == (4 - copies, (4 - copies) * text.count("\n"))
+
+    run(work())
+
+
+def test_what_is_moved_to_another_disk_under_another_name_is_shipped_once(lab, run):
+    """A copy of what is deleted by now is no other program's log."""
+
+    async def work():
+        config = lab.config(paths=[f"{lab.folder}/*"], delivery={"hold_copy_ms": 50, "close_rotated_after_ms": 1500})
+        lab.append(BANNER)
+        async with lab.tailer(config) as tailer:
+            await lab.messages(100)
+            await lab.settled(tailer)
+            shutil.copy(lab.log, lab.folder / "saved")
+            lab.log.unlink()
+            await lab.until(lambda: not tailer.tracker.files or lab.one(tailer).path.endswith("saved"))
+            lab.append("more\n", lab.folder / "saved")
+            assert (await lab.messages(101))[100] == "more"
+        assert await lab.count() == 101
 
     run(work())
