@@ -74,6 +74,13 @@ def test_a_mistake_in_the_environment_is_named_as_such(tmp_path, monkeypatch):
         _load(tmp_path, "")
 
 
+def test_a_value_may_be_named_like_the_section_of_another_program(tmp_path, monkeypatch):
+    """Programs of one host share their environment: what is a section of one may be a single value of the other."""
+    monkeypatch.setenv("DATAPLANE_NAMESPACE__LINGER_MS", "20")
+    monkeypatch.setenv("DATAPLANE_NAMESPACE", "prod")
+    assert _load(tmp_path, "").namespace == "prod"
+
+
 def test_a_variable_may_be_named_like_anothers_section(tmp_path, monkeypatch):
     """Names under our prefix that fit no settings, in whatever order they come, are passed over."""
     monkeypatch.setenv("DATAPLANE_OTHER", "x")

@@ -126,13 +126,13 @@ def load(
     Raises:
         ConfigError: a file that cannot be read, bad TOML, an unknown key, a wrong type or value.
     """
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    sections = {field.encode_name: _is_section(field.type) for field in msgspec.structs.fields(kind)}
     layers: dict[str, dict[str, Any]] = {}
     if (stack := stack_file()).exists():
-        layers[str(stack)] = _only(known, _read_toml(stack))
+        layers[str(stack)] = {key: value for key, value in _read_toml(stack).items() if key in sections}
     if file is not None:
         layers[str(file)] = _read_toml(file)
-    layers["the environment"] = _split_lists(kind, _only(known, _from_environment()))
+    layers["the environment"] = _split_lists(kind, _from_environment(sections))
     layers["the command line"] = _without_none(overrides or {})
     merged: dict[str, Any] = {}
     for layer in layers.values():
@@ -197,13 +197,15 @@ def _read_toml(file: Path) -> dict[str, Any]:
     return decoded
 
 
-def _from_environment() -> dict[str, Any]:
-    """Turn `DATAPLANE_NATS__SERVERS=a,b` into `{"nats": {"servers": "a,b"}}`."""
+def _from_environment(known: Mapping[str, bool]) -> dict[str, Any]:
+    """Turn `DATAPLANE_NATS__SERVERS=a,b` into `{"nats": {"servers": "a,b"}}`; other programs' sections are left out."""
     nested: dict[str, Any] = {}
     for name in environment_names():
-        *sections, key = name.removeprefix(_PREFIX).lower().split("__")
+        *path, key = name.removeprefix(_PREFIX).lower().split("__")
+        if not known.get(path[0], False) if path else key not in known:
+            continue
         inner: Any = nested
-        for section in sections:
+        for section in path:
             inner = inner.setdefault(section, {}) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
             inner[key] = environment(name)
@@ -229,6 +231,10 @@ def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
             return candidate
     return None
+
+
+def _is_section(annotation: Any) -> bool:
+    return _struct_in(annotation) is not None or typing.get_origin(annotation) is dict
 
 
 def _explain(
@@ -266,9 +272,7 @@ def _has(layer: Any, path: list[str]) -> bool:
 
 
 def _fields_at(kind: type[msgspec.Struct], path: list[str]) -> list[str]:
-    for step in path:
-        if step.isdigit():
-            continue
+    for step in (step for step in path if not step.isdigit()):
         field = next((f for f in msgspec.structs.fields(kind) if f.encode_name == step), None)
         inner = _struct_in(field.type) if field else None
         if inner is None:
@@ -280,10 +284,6 @@ def _fields_at(kind: type[msgspec.Struct], path: list[str]) -> list[str]:
 def _suggest(wrong: str, known: list[str]) -> str:
     close = difflib.get_close_matches(wrong, known, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-
-
-def _only(known: set[str], layer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in layer.items() if key in known}
 
 
 def _without_none(layer: Mapping[str, Any]) -> dict[str, Any]:
