@@ -82,6 +82,7 @@ build: $(SYNCED) ## Build the wheels of all packages into dist
 .PHONY: bench-tailer
 bench-tailer: $(SYNCED) ## Measure the tailer: 1 GiB to an acknowledged stream, limits beside
 	@$(BIN)/python bench/tailer.py
+	@$(BIN)/python bench/tailer_idle.py
 
 .PHONY: bench-emitter
 bench-emitter: $(SYNCED) ## Measure a log call and a counter, the bus there, frozen and away, nine others beside

@@ -252,12 +252,13 @@ def measure(folder: Path, url: str, size: int, *, as_json: bool) -> None:
     write_lines(log, size, access_line)
     asyncio.run(publish_nothing(url))
     show("limit: wc -l", count_newlines(log), as_json=as_json)
-    show("limit: framing only (read, cut, render, zstd)", frame_only(log), as_json=as_json)
     show("limit: ready frames, acknowledged", asyncio.run(publish_only(log, url)), as_json=as_json)
     first = folder / "first.log"
     write_lines(first, 1, access_line)
     ship(str(first), "plain", url, folder)  # compiles the program
-    show("plain, one file", ship(str(log), "plain", url, folder), as_json=as_json)
+    for turn in ("first", "second"):
+        show(f"limit: framing only, {turn} turn", frame_only(log), as_json=as_json)
+        show(f"plain, one file, {turn} turn", ship(str(log), "plain", url, folder), as_json=as_json)
     show("combined, one file", ship(str(log), "combined", url, folder), as_json=as_json)
     records = folder / "records.json"
     write_lines(records, size // 2, json_line)
