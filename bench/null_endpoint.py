@@ -1,4 +1,4 @@
-"""Elasticsearch's place taken by nothing: answers 201 for every action of a bulk body, and `{}` to every question.
+"""Elasticsearch's place taken by nothing: 201 for each action of a bulk body, no index where one is asked for, else `{}`.
 
 `.venv/bin/python bench/null_endpoint.py PORT`. It shows what a sink itself can do; `bench/sink.py` starts it.
 """
@@ -7,9 +7,9 @@ import asyncio
 import sys
 
 _OK = b'{"create":{"status":201}}'
+_NO_INDEX = b'{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}'
 _HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-elastic-product: Elasticsearch\r\n"
-    b"Content-Length: %d\r\n\r\n"
+    b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nX-elastic-product: Elasticsearch\r\nContent-Length: %d\r\n\r\n"
 )
 
 
@@ -19,12 +19,19 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(length(head))
-            items = b",".join([_OK] * (body.count(b"\n") // 2))
-            answer = b'{"errors":false,"items":[' + items + b"]}" if head.startswith(b"POST") else b"{}"
-            writer.write(_HEAD % len(answer) + answer)
+            status, answer = answer_to(head, body)
+            writer.write(_HEAD % (status, len(answer)) + answer)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
+
+
+def answer_to(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return status and body of the answer to a request."""
+    if head.startswith(b"POST"):
+        items = b",".join([_OK] * (body.count(b"\n") // 2))
+        return b"200 OK", b'{"errors":false,"items":[' + items + b"]}"
+    return (b"404 Not Found", _NO_INDEX) if b"/_settings/" in head else (b"200 OK", b"{}")
 
 
 def length(head: bytes) -> int:
