@@ -1,4 +1,4 @@
-"""Elasticsearch's place taken by nothing: 201 for each action of a bulk body, no index where one is asked for, else `{}`.
+"""Elasticsearch's place taken by nothing: 201 for each action of a bulk body, no index at all, else `{}`.
 
 `.venv/bin/python bench/null_endpoint.py PORT`. It shows what a sink itself can do; `bench/sink.py` starts it.
 """

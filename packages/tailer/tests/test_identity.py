@@ -13,7 +13,7 @@ from dataplane_tailer.identity import guard_of
 from dataplane_tailer.state import State
 
 
-async def _no_inotify(_folders, _stop):
+async def _no_inotify(_folders, _stop, _linger_ms):
     raise OSError(24, "inotify instance limit reached")
     yield
 

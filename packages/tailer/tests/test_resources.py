@@ -88,7 +88,7 @@ def test_the_oldest_deleted_file_is_let_go_first():
 def test_a_clock_that_jumps_back(lab, run, monkeypatch, is_deaf):
     """Back to 1970, say. Times of arrival follow the clock, nothing else does: what is written is seen and shipped."""
 
-    async def deaf(_folders, _stop):
+    async def deaf(_folders, _stop, _linger_ms):
         raise OSError(errno.ENOSPC, "OS file watch limit reached")
         yield
 
@@ -254,7 +254,7 @@ def test_ten_thousand_quiet_files_and_one_that_is_written_to(lab, run):
 def test_changes_that_nobody_tells_of(lab, run, monkeypatch, is_refused):
     """Where notifications are lost, or the kernel gives no watches, the next look at everything sees all."""
 
-    async def nothing(_folders, stop):
+    async def nothing(_folders, stop, _linger_ms):
         if is_refused:
             raise OSError(errno.ENOSPC, "OS file watch limit reached")
         await stop.wait()

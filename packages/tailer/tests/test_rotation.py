@@ -42,7 +42,7 @@ def test_three_rotations_inside_one_scan(lab, run, is_deaf, monkeypatch):
     run(work())
 
 
-async def _no_inotify(_folders, _stop):
+async def _no_inotify(_folders, _stop, _linger_ms):
     raise OSError(24, "inotify instance limit reached")
     yield
 

@@ -159,7 +159,7 @@ class Tailer:
                 self.is_deaf = not watched
                 if watched:
                     self.rescan_wanted.set()  # what came before the watch is not told
-                    async for changed in watch.changes(watched, ended):
+                    async for changed in watch.changes(watched, ended, self.config.delivery.linger_ms):
                         self._note_changes(changed)
                 await ended.wait()
             except OSError as error:

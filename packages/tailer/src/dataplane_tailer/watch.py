@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from watchfiles import Change, awatch
 
-#: Changes that come within this time of each other are told together.
-_STEP_MS = 10
+#: Changes that come within this time of each other are told together; the watch wakes up as often, also for nothing.
+_STEPS_MS = range(10, 51)
 _DEBOUNCE_MS = 50
 
 
@@ -23,8 +23,8 @@ class Changed:
     listed: set[str]
 
 
-async def changes(folders: dict[str, bool], stop: asyncio.Event) -> AsyncIterator[Changed]:
-    """Yield what changed in these folders (the value says: and below) until `stop` is set.
+async def changes(folders: dict[str, bool], stop: asyncio.Event, linger_ms: int) -> AsyncIterator[Changed]:
+    """Yield what changed in these folders (the value says: and below) until `stop` is set, soon beside a linger.
 
     Raises:
         OSError: the system gives no watches (limit reached, file system without inotify), or told of a name that is
@@ -36,7 +36,7 @@ async def changes(folders: dict[str, bool], stop: asyncio.Event) -> AsyncIterato
             *folders,
             recursive=deep,
             debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
+            step=max(_STEPS_MS[0], min(_STEPS_MS[-1], linger_ms // 2)),
             stop_event=stop,
             watch_filter=None,
             ignore_permission_denied=True,
