@@ -124,6 +124,12 @@ def test_a_block_of_container_lines_leaves_no_stream_open(lines: list[str]) -> N
     assert [sum(counts[: index + 1]) for index in range(len(counts))] == ends
 
 
+def test_what_no_container_wrote_neither_opens_nor_ends_a_line() -> None:
+    """A line that cannot be read is in the block that it stands in, and holds up none."""
+    part, end = b"2026-05-01T10:00:00Z stdout P x", b"2026-05-01T10:00:00Z stdout F x"
+    assert cut([b"no such line", part, b"no such line", end, end], {}, flush=False, parser="cri") == [1, 3, 1]
+
+
 def test_a_stream_that_never_ends_its_line_is_cut_at_the_limit() -> None:
     """No container can make the tailer hold ever more."""
     lines = [b"2026-05-01T10:00:00Z stdout P " + b"x" * 70] * 10

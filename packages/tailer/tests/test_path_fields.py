@@ -67,6 +67,7 @@ def test_the_first_pattern_that_matches_gives_the_fields() -> None:
     """An input may have several patterns, some without placeholders."""
     fields = fields_reader(["/a/*.log", "/b/{x}.log", "/{y}/*.log"])
     assert [fields(path) for path in ("/b/q.log", "/c/q.log", "/c/q.txt")] == [{"labels.x": "q"}, {"labels.y": "c"}, {}]
+    assert fields_reader(["/a/*.log", "/{y}/*.log"])("/a/q.log") == {"labels.y": "a"}
 
 
 @given(st.text(alphabet="abc", max_size=4))
