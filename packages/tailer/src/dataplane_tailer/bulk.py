@@ -35,3 +35,12 @@ def places(lines: Sequence[bytes], offset: int) -> list[int]:
 def decimals(numbers: Sequence[int]) -> list[bytes]:
     """Return numbers as decimals, by the fastest printer of integers at hand."""
     return orjson.dumps([*numbers])[1:-1].split(b",") if numbers else []
+
+
+def filled(form: bytes, columns: Sequence[Sequence[object]]) -> bytes:
+    """Return a byte format of many events with its holes filled; each column has one hole of every event."""
+    width = len(columns)
+    arguments: list[object] = [None] * (width * len(columns[0]))
+    for index, column in enumerate(columns):
+        arguments[index::width] = column
+    return form % tuple(arguments)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from dataplane_common.event import ECS_VERSION, encode, event_id, merge
-from dataplane_tailer.bulk import decimals
+from dataplane_tailer.bulk import decimals, filled
 from dataplane_tailer.config import InputConfig
 from dataplane_tailer.encoding import decode
 from dataplane_tailer.filters import decider
@@ -45,14 +45,12 @@ class NumberedRenderer:
         if self._format is None:
             return []
         numbers = range(sequence, sequence + len(lines))
-        arguments: list[object] = [None] * (3 * len(lines))
         try:
-            arguments[1::3] = [orjson.dumps(line.decode()) for line in texts_of(lines, sequence)]
+            messages = [orjson.dumps(line.decode()) for line in texts_of(lines, sequence)]
         except UnicodeDecodeError:
             return []
-        arguments[0::3], arguments[2::3] = numbers, decimals(numbers)
         shaped = self._format.replace(b"@AT@", at.encode())
-        return ((shaped * len(lines)) % tuple(arguments)).splitlines(keepends=True)
+        return filled(shaped * len(lines), (numbers, messages, decimals(numbers))).splitlines(keepends=True)
 
     def one(self, line: bytes, sequence: int, at: str) -> bytes | None:
         """Return the event of a line, None if a filter drops it."""

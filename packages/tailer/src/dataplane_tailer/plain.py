@@ -10,13 +10,12 @@ from typing import Any
 import orjson
 
 from dataplane_common.event import encode, event_id
-from dataplane_tailer.bulk import BulkRenderer, decimals, places
+from dataplane_tailer.bulk import BulkRenderer, decimals, filled, places
 from dataplane_tailer.encoding import decode
 from dataplane_tailer.origin import Origin, Tally
 from dataplane_tailer.splice import INVALID_ENCODING, tags_of
 
-#: The holes of one event in a byte format: offset in hexadecimal, message, offset, sequence.
-_HOLES = 4
+#: What becomes holes of the byte format of an event, in whatever order they stand there.
 MARKS = ((b'"@MESSAGE@"', b"%b"), (b'"sequence":-1', b'"sequence":%b'))
 
 
@@ -31,17 +30,14 @@ class PlainRenderer(BulkRenderer):
     def bulk(self, lines: list[bytes], offset: int, sequence: int, at: str) -> bytes:
         """Return the events of all lines, joined."""
         offsets = places(lines, offset)
-        arguments: list[object] = [None] * (_HOLES * len(lines))
         try:
-            arguments[1::_HOLES] = [orjson.dumps(line.decode()) for line in texts_of(lines, offset)]
+            messages = [orjson.dumps(line.decode()) for line in texts_of(lines, offset)]
         except UnicodeDecodeError:
             return self._one_by_one(lines, offsets, sequence, at)
         offsets.pop()
-        arguments[0::_HOLES] = offsets
-        arguments[2::_HOLES] = decimals(offsets)
-        arguments[3::_HOLES] = decimals(range(sequence, sequence + len(lines)))
         shaped = self._template.replace(b"@AT@", at.encode())
-        return (shaped * len(lines)) % tuple(arguments)
+        numbers = decimals(range(sequence, sequence + len(lines)))
+        return filled(shaped * len(lines), (offsets, messages, decimals(offsets), numbers))
 
     def _one_by_one(self, lines: list[bytes], offsets: list[int], sequence: int, at: str) -> bytes:
         if len(lines) > 1:

@@ -7,7 +7,7 @@ way, and each event is the one that the long way gives.
 from collections.abc import Sequence
 from itertools import compress
 
-from dataplane_tailer.bulk import BulkRenderer, Render, decimals, places
+from dataplane_tailer.bulk import BulkRenderer, Render, decimals, filled, places
 from dataplane_tailer.parse import Columns, Quick
 from dataplane_tailer.splice import Envelope
 
@@ -38,19 +38,16 @@ class QuickRenderer(BulkRenderer):
         )
 
     def _shaped(self, found: Columns, offsets: Sequence[int], sequences: Sequence[int], at: str) -> bytes:
-        logs, events = ([] if more is None else [more] for more in (found.logs, found.events))
-        columns = (offsets, found.whens, *found.columns, *logs, decimals(offsets), *events, decimals(sequences))
-        arguments: list[object] = [None] * (len(columns) * len(offsets))
-        for index, column in enumerate(columns):
-            arguments[index :: len(columns)] = column
-        return self._shape(found, arguments, at.encode(), len(columns)) % tuple(arguments)
-
-    def _shape(self, found: Columns, arguments: list[object], arrival: bytes, width: int) -> bytes:
-        """Return the byte format of all events; lines without a time of their own get that of their arrival."""
+        """Return the events of the usual lines; one without a time of its own gets that of its arrival."""
         more = {"log": b"" if found.logs is None else b"%b", "event": b"" if found.events is None else b"%b"}
+        arrival, whens = at.encode(), found.whens
         dated = self._envelope.template(found.fields, **more, created=b',"created":"%b"' % arrival)
-        if all(found.whens):
-            return dated * len(found.whens)
-        undated = self._envelope.template(found.fields, **more, created=b"")
-        arguments[1::width] = [when or arrival for when in found.whens]
-        return b"".join(dated if when else undated for when in found.whens)
+        if all(whens):
+            shape = dated * len(whens)
+        else:
+            undated = self._envelope.template(found.fields, **more, created=b"")
+            shape = b"".join(dated if when else undated for when in whens)
+            whens = [when or arrival for when in whens]
+        logs, events = ([] if column is None else [column] for column in (found.logs, found.events))
+        columns = (offsets, whens, *found.columns, *logs, decimals(offsets), *events, decimals(sequences))
+        return filled(shape, columns)
