@@ -217,7 +217,7 @@ def _split_lists(kind: type[msgspec.Struct], layer: dict[str, Any]) -> dict[str,
     fitted = dict(layer)
     for field in msgspec.structs.fields(kind):
         value = layer.get(field.encode_name)
-        inner = _struct_in(field.type)
+        inner = struct_in(field.type)
         if inner is not None and isinstance(value, dict):
             fitted[field.encode_name] = _split_lists(inner, value)
         elif isinstance(value, str) and typing.get_origin(field.type) in (list, tuple):
@@ -225,7 +225,7 @@ def _split_lists(kind: type[msgspec.Struct], layer: dict[str, Any]) -> dict[str,
     return fitted
 
 
-def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
+def struct_in(annotation: Any) -> type[msgspec.Struct] | None:
     """Return the struct that an annotation such as `X`, `X | None` or `tuple[X, ...]` is about."""
     for candidate in (annotation, *typing.get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
@@ -234,7 +234,7 @@ def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
 
 
 def _is_section(annotation: Any) -> bool:
-    return _struct_in(annotation) is not None or typing.get_origin(annotation) is dict
+    return struct_in(annotation) is not None or typing.get_origin(annotation) is dict
 
 
 def _explain(
@@ -274,7 +274,7 @@ def _has(layer: Any, path: list[str]) -> bool:
 def _fields_at(kind: type[msgspec.Struct], path: list[str]) -> list[str]:
     for step in (step for step in path if not step.isdigit()):
         field = next((f for f in msgspec.structs.fields(kind) if f.encode_name == step), None)
-        inner = _struct_in(field.type) if field else None
+        inner = struct_in(field.type) if field else None
         if inner is None:
             return []
         kind = inner

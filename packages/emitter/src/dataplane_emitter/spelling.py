@@ -6,7 +6,7 @@ the prefix is shared with other programs, so a likeness is said and never refuse
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args, get_origin
+from typing import get_origin
 
 import msgspec
 
@@ -57,15 +57,9 @@ def _known(kind: type[msgspec.Struct]) -> tuple[list[str], list[str]]:
     sections: list[str] = []
     for field in msgspec.structs.fields(kind):
         name = field.encode_name.upper()
-        inner = _struct_in(field.type)
+        inner = None if get_origin(field.type) is tuple else config.struct_in(field.type)
         if inner is not None:
             settings += [f"{name}__{key}" for key in _known(inner)[0]]
         is_section = inner is not None or get_origin(field.type) is dict
         (sections if is_section else settings).append(name)
     return settings, sections
-
-
-def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
-    """Return the struct that `X` or `X | None` is about."""
-    kinds = () if get_origin(annotation) is tuple else (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)), None)
