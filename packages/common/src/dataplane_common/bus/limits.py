@@ -95,8 +95,10 @@ class StreamLimits:
         by_stream = self._known.setdefault(signal, {})
         by_stream[stream] = limit
         limits = [known.max_message_bytes for known in by_stream.values() if known.max_message_bytes is not None]
-        self._most_bytes.pop(signal, None)
-        self._most_bytes |= {signal: min(limits)} if limits else {}
+        if limits:
+            self._most_bytes[signal] = min(limits)
+        else:
+            self._most_bytes.pop(signal, None)
 
 
 def _signal(subject: str) -> str:
