@@ -77,7 +77,7 @@ def measure(python: Path, name: str, state: str, server: NatsServer, *, flood: b
 
 def row(name: str, state: str, found: dict[str, float]) -> str:
     """Return a row of the table; what a log call through `logging` adds is above its own cost in the same run."""
-    is_own = "structlog" in name or "counter" in name or "increment" in name
+    is_own = any(word in name for word in ("structlog", "loguru", "counter", "increment"))
     added = [found[p] - (0.0 if is_own else found[f"alone {p}"]) for p in ("p50", "p99")]
     own = f"{found['p50']:.2f} | {found['p99']:.1f} | {found['worst']:.0f}"
     return f"| {name} | {state} | {own} | {added[0]:.1f} | {added[1]:.1f} |"

@@ -3,7 +3,6 @@
 Flows in: where both ends are, a dataset, a target. Flows out: what the process and the kernel say of it.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,8 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
+
+from process_figures import cpu_s, peak_memory_kib
 
 from dataplane_common.local import free_port
 
@@ -56,13 +57,11 @@ class Sink:
 
     def cpu_s(self) -> float:
         """Return the process's CPU time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
     def peak_mb(self) -> float:
         """Return the peak resident memory so far, as the kernel tells it."""
-        found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
-        return int(found[1]) / 1024 if found else 0.0
+        return peak_memory_kib(self.process.pid) / 1024
 
     def until(self, condition: str) -> None:
         """Wait for `/readyz`, or for a count of events."""

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from process_figures import peak_memory_kib
 
 from dataplane_common.bus import Connection, ConsumerConfig, Publisher, PullConsumer, ensure_streams
 from dataplane_common.config import NatsConfig
@@ -99,15 +99,6 @@ def run(words: list[str], parser: str, url: str, folder: Path, **streams: Any) -
     if process.returncode != 0:
         sys.exit("the tailer failed; see above")
     return usage.ru_utime + usage.ru_stime, peak_kib
-
-
-def peak_memory_kib(pid: int) -> int:
-    """Return a process's peak resident memory so far; what `wait4` says includes the parent's before `exec`."""
-    try:
-        found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
 
 
 def count_newlines(file: Path) -> dict[str, float]:

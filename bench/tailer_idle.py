@@ -5,13 +5,13 @@
 
 import argparse
 import asyncio
-import os
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from tailer import COMMAND, COMPILED, connect, peak_memory_kib, publish_nothing
+from process_figures import cpu_s, peak_memory_kib
+from tailer import COMMAND, COMPILED, connect, publish_nothing
 
 from dataplane_common.bus.streams import stream_info
 from dataplane_common.local import NatsServer
@@ -31,12 +31,6 @@ async def wait_for(url: str, count: int) -> None:
         await asyncio.sleep(0.1)
     await publisher.close()
     await connection.close()
-
-
-def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
