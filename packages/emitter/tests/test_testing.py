@@ -1,5 +1,8 @@
 """The test helpers that ship with the emitter."""
 
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -86,3 +89,14 @@ def test_a_fault_hurts_nobody_and_ends(fault: str, wait_until: Callable[..., Non
             assert any(b"after" in message.payload for message in bus.messages)
         emitter.close(1)
         assert emitter.stats().accepted == 2_001
+
+
+def test_whoever_comes_in_as_the_bus_goes_is_hung_up_on() -> None:
+    """A connection that the bus takes at the very moment it goes away ends like the others."""
+    for _ in range(300):
+        with faulty_bus() as bus:
+            client = socket.create_connection(("127.0.0.1", int(bus.url.rpartition(":")[2])))
+            threading.Thread(target=bus.go_away).start()
+            client.settimeout(10)
+            with client, client.makefile("rb") as answers, contextlib.suppress(ConnectionResetError):
+                assert len(answers.readlines()) <= 1  # ends

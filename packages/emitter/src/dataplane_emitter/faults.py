@@ -43,6 +43,7 @@ class FaultyBus:
         self._state = "good"
         self._ended = False
         self._clients: list[_Client] = []
+        self._lock = threading.Lock()  # of the clients: whoever is welcomed is hung up on, or is not welcomed
         self._threads: list[threading.Thread] = []
         self._listener = self._listen(0)
         self._port: int = self._listener.getsockname()[1]
@@ -90,18 +91,25 @@ class FaultyBus:
         thread.start()
 
     def _hang_up(self) -> None:
-        for ending in (self._listener, *(client.socket for client in self._clients)):
-            with contextlib.suppress(OSError):
-                ending.shutdown(socket.SHUT_RDWR)
-            ending.close()
-        self._clients.clear()
+        with self._lock:
+            for ending in (self._listener, *(client.socket for client in self._clients)):
+                with contextlib.suppress(OSError):
+                    ending.shutdown(socket.SHUT_RDWR)
+                ending.close()
+            self._clients.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client = _Client(listener.accept()[0])
-                self._clients.append(client)
-                self._start(self._serve, client)
+                self._welcome(_Client(listener.accept()[0]), listener)
+
+    def _welcome(self, client: _Client, listener: socket.socket) -> None:
+        with self._lock:
+            if listener.fileno() < 0:  # hung up since it was taken
+                client.socket.close()
+                return
+            self._clients.append(client)
+            self._start(self._serve, client)
 
     def _serve(self, client: _Client) -> None:
         with contextlib.suppress(OSError, ValueError), client.socket.makefile("rb") as stream:
