@@ -13,6 +13,7 @@ import msgspec
 
 from dataplane_common.lifecycle import pass_on_if_from_signal
 from dataplane_emitter import redaction_rules as rules
+from dataplane_emitter.mask_text import TextMasker
 from dataplane_emitter.settings import RedactConfig
 
 Redact = Callable[[str, Any], Any]
@@ -33,10 +34,6 @@ _MAX_DEPTH = 40
 _MAX_ARGUMENT_DEPTH = 100
 #: Values within one argument that are looked at; what is beyond is masked.
 _MAX_VALUES = 10_000
-#: Characters of a name in a text that are compared with the exceptions.
-_MAX_NAME = 64
-_NAME = re.compile(r"\w+")
-_NAME_END = re.compile(r"\w+\Z")
 
 
 class Redactor:
@@ -48,11 +45,10 @@ class Redactor:
         self._key = rules.key_pattern(keys)
         self._kept = frozenset(name.lower() for name in (*(rules.KEEP if config.defaults else ()), *config.keep))
         self._patterns = [re.compile(pattern) for pattern in config.patterns]
-        self._builtin = rules.BUILTIN_PATTERNS if config.defaults else ()
-        self._in_text = rules.key_in_text(keys)
+        self._text = TextMasker(keys, self._kept, self._patterns, config.mask, forms=config.defaults)
         self._redactors: tuple[Redact, ...] = config.redactors
         self._words = rules.words(keys, rules.BUILTIN_WORDS if config.defaults else ())
-        self.is_active = bool(keys or self._builtin)
+        self.is_active = bool(keys or config.defaults)
         self.examines_all = bool(self._patterns or self._redactors)
 
     def is_secret_name(self, name: str) -> bool:
@@ -152,25 +148,6 @@ class Redactor:
             pass_on_if_from_signal(error)
             return self._mask
         return value
-
-    def _text(self, text: str) -> str:
-        for pattern in (*self._patterns, *self._builtin):
-            text = pattern.sub(self._masked, text)
-        return text if self._in_text is None else self._in_text.sub(self._masked_value, text)
-
-    def _masked(self, match: "re.Match[str]") -> str:
-        """Mask what matched, or only its group `secret` where the pattern has one that took part."""
-        whole = match[0]
-        if "secret" not in match.re.groupindex or match["secret"] is None:
-            return self._mask
-        begin = match.start()
-        return whole[: match.start("secret") - begin] + self._mask + whole[match.end("secret") - begin :]
-
-    def _masked_value(self, match: "re.Match[str]") -> str:
-        """Mask the value that stands in a text with its name, unless the name is an exception."""
-        before = _NAME_END.search(match.string, max(0, match.start() - _MAX_NAME), match.start())
-        name = (before[0] if before else "") + (_NAME.match(match[0]) or match)[0]
-        return match[0] if name.lower() in self._kept else self._masked(match)
 
     def _remains(self, body: bytes) -> bytes:
         """Return what is left of an event that could not be examined: when, how bad, where it belongs."""
