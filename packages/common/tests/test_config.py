@@ -118,7 +118,23 @@ def test_secrets_are_not_shown(tmp_path):
 
 @pytest.mark.parametrize("secret", ["hunter2", "hunt/er2", "hunt@er2", "h:u:nter2?#"])
 def test_a_url_is_shown_without_its_user(secret: str) -> None:
-    """Neither a text about a server nor the `repr` of a configuration, as traces show it, has a password."""
+    """No text about a server has a password: the `repr` of a configuration, as traces show it, or a refusal."""
     url = f"nats://me:{secret}@host:4222"
     assert config.mask_url(f"{url}, {url}: refused") == "nats://***@host:4222, nats://***@host:4222: refused"
-    assert secret not in repr(config.NatsConfig(servers=(url,)))
+    try:
+        said = repr(NatsConfig(servers=(url,)))
+    except ConfigError as error:
+        said = str(error)
+    assert said
+    assert secret not in said
+
+
+@pytest.mark.parametrize("url", ["natz://x", "nats//x", "nats://x:99999", "nats://", "nats://x/logs"])
+def test_a_server_that_is_none_is_refused_with_its_origin(tmp_path, url):
+    """What no server can ever be reached by is a mistake, said at once, where it was made and how it is mended."""
+    text = f'[nats]\nservers = ["nats://a:4222", "{url}"]\n'
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    assert str(caught.value).startswith(f'{tmp_path}/example.toml: nats.servers.1: "{url}" is no server\'s URL: ')
+    assert str(caught.value).endswith("; give nats://HOST:PORT")
+    assert NatsConfig(servers=("a:4222",)).servers == ("nats://a:4222",)

@@ -25,6 +25,14 @@ def test_a_wrong_configuration_is_one_line_and_2(tmp_path, command):
     assert done.stderr == f"error: {file}: batch.max_byte: unknown key; did you mean max_bytes?\n"
 
 
+def test_a_server_that_is_none_is_one_line_and_2():
+    """What no server can be reached by is refused before anything waits for it."""
+    done = elastinats("check", "--nats", "natz://bus:4222")
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: the command line: nats.servers.0: "natz://bus:4222" is no server')
+    assert done.stderr.count("\n") == 1
+
+
 def test_overlapping_routes_are_one_line_and_2(tmp_path):
     """Routes that would read an event twice are refused before anything is connected."""
     file = tmp_path / "e.toml"

@@ -30,6 +30,7 @@ _PROGRAM = """
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
     elif end == "sigint":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
     elif end == "os._exit, flushed":

@@ -47,6 +47,7 @@ dataset = "web"
         ('dataset = "web"', 'dataset = "web"\nparser = "xml"', ["inputs.0.parser", "json"]),
         ('paths = ["/tmp/none/*.log"]', 'paths = ["x.log"]', ["inputs.0.paths", "relative"]),
         ('dataset = "web"', "", ["inputs.0.dataset", "required"]),
+        ("nats://127.0.0.1:1", "nats//bus", ['nats.servers.0: "nats//bus"', "give nats://HOST:PORT"]),
         ("[nats]", "[nats", ["not valid TOML"]),
     ],
 )

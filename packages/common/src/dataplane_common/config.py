@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dataplane_common import servers
 from dataplane_common.errors import ConfigError
 
 _PREFIX = "DATAPLANE_"
@@ -33,7 +34,7 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class NatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[nats]`: where the bus is and who we are there. Secrets are files, read again at each connect."""
+    """`[nats]`: where the bus is (else `ConfigError`) and who we are there. Secrets are files, read at each connect."""
 
     servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
     user: str | None = None
@@ -45,6 +46,9 @@ class NatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     inbox_prefix: str = "_INBOX"
     connect_timeout_s: float = 5.0
     ping_interval_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "servers", servers.complete(self.servers))
 
     def __repr__(self) -> str:
         return f"NatsConfig({shown(self)})"
@@ -168,8 +172,7 @@ def read_secret(file: Path) -> str:
 
 def shown(config: msgspec.Struct) -> dict[str, Any]:
     """Return the effective configuration as plain values, user names and passwords in URLs masked."""
-    masked: dict[str, Any] = _mask(msgspec.to_builtins(config, enc_hook=str))
-    return masked
+    return {key: _mask(item) for key, item in msgspec.to_builtins(config, enc_hook=str).items() if item is not None}
 
 
 def mask_url(url: str) -> str:
@@ -189,9 +192,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         decoded: dict[str, Any] = msgspec.toml.decode(file.read_bytes())
     except OSError as error:
-        raise ConfigError(
-            f"{file}: cannot read the configuration: {error.strerror}; check the path and its mode"
-        ) from error
+        raise ConfigError(f"{file}: cannot read this file: {error.strerror}; check the path and its mode") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
     return decoded

@@ -17,7 +17,7 @@ from dataplane_common import config as configuration
 from dataplane_common import taxonomy
 from dataplane_common.config import NatsConfig
 from dataplane_common.errors import ConfigError
-from dataplane_emitter import level, servers
+from dataplane_emitter import level
 
 Delivery = Literal["jetstream", "core"]
 Overflow = Literal["drop_lowest", "drop_oldest", "drop_newest"]
@@ -127,16 +127,13 @@ def load(file: Path | str | None = None, **settings: Any) -> EmitterConfig:
         ConfigError: something is unknown, of the wrong type, or out of range; the text has the remedy.
     """
     try:
-        loaded = configuration.load(
-            EmitterConfig, Path(file) if file is not None else None, settings, check=_check_servers
-        )
+        loaded = configuration.load(EmitterConfig, Path(file) if file is not None else None, settings)
     except ConfigError as error:
         raise ConfigError(str(error).replace("the command line:", "configure():", 1)) from None
     filled = msgspec.structs.replace(
         loaded,
         dataset=loaded.dataset or taxonomy.token(loaded.service),
         host=loaded.host or configuration.host_name(),
-        nats=msgspec.structs.replace(loaded.nats, servers=servers.complete(loaded.nats.servers)),
     )
     check(filled)
     return filled
@@ -169,10 +166,6 @@ def check(config: EmitterConfig) -> None:
     _check_spool(config)
     for number, limit in enumerate(config.limits):
         _check_limit(f"limits.{number}", limit)
-
-
-def _check_servers(config: EmitterConfig) -> None:
-    servers.complete(config.nats.servers)
 
 
 def _check_spool(config: EmitterConfig) -> None:

@@ -6,12 +6,10 @@ same event, times of arrival aside.
 
 from typing import Any
 
-import orjson
-
 from dataplane_common.event import ECS_VERSION, encode, event_id, merge
 from dataplane_tailer.bulk import decimals, filled
 from dataplane_tailer.config import InputConfig
-from dataplane_tailer.encoding import decode
+from dataplane_tailer.encoding import as_json, decode
 from dataplane_tailer.filters import decider
 from dataplane_tailer.parse import Parse, Parsed
 from dataplane_tailer.parse.parsed import as_message
@@ -46,7 +44,7 @@ class NumberedRenderer:
             return []
         numbers = range(sequence, sequence + len(lines))
         try:
-            messages = [orjson.dumps(line.decode()) for line in texts_of(lines, sequence)]
+            messages = as_json(texts_of(lines, sequence))
         except UnicodeDecodeError:
             return []
         shaped = self._format.replace(b"@AT@", at.encode())

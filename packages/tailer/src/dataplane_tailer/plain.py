@@ -11,7 +11,7 @@ import orjson
 
 from dataplane_common.event import encode, event_id
 from dataplane_tailer.bulk import BulkRenderer, decimals, filled, places
-from dataplane_tailer.encoding import decode
+from dataplane_tailer.encoding import as_json, decode
 from dataplane_tailer.origin import Origin, Tally
 from dataplane_tailer.splice import INVALID_ENCODING, tags_of
 
@@ -31,7 +31,7 @@ class PlainRenderer(BulkRenderer):
         """Return the events of all lines, joined."""
         offsets = places(lines, offset)
         try:
-            messages = [orjson.dumps(line.decode()) for line in texts_of(lines, offset)]
+            messages = as_json(texts_of(lines, offset))
         except UnicodeDecodeError:
             return self._one_by_one(lines, offsets, sequence, at)
         offsets.pop()

@@ -8,8 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-import orjson
-
+from dataplane_tailer.encoding import as_json
 from dataplane_tailer.parse import times
 from dataplane_tailer.parse.http import endpoint_members
 from dataplane_tailer.parse.options import ParserConfig
@@ -78,7 +77,7 @@ def _columns(found: list[_Match | None], usual: list[_Match], quotes: int, time_
         *[one.groups(b"") for one in usual], strict=True
     )
     try:
-        messages = [*map(orjson.dumps, map(bytes.decode, texts))]
+        messages = as_json(texts)
     except UnicodeDecodeError:
         return None
     # Nothing but quotes is escaped, so all texts are JSON as they are.
