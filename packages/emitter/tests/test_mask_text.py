@@ -38,3 +38,18 @@ def test_what_follows_very_many_secrets_is_masked_whole(secret: str) -> None:
 def test_exceptions_stay() -> None:
     """The value of a name that is an exception is shown, however it is written."""
     assert _MASKER("old_password=x Old_Password: y new_password=z") == "old_password=x Old_Password: y new_password=***"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bearer password: 'hunter2'",
+        "https://hunter2:api_key=x@host/",
+        "Basic api_key=hunter2",
+        "eyJaaaa.eyJaa.password=hunter2",
+    ],
+)
+def test_no_rule_hides_what_another_finds(text: str) -> None:
+    """What one rule masks may be the name, or the end, by which another one finds a secret."""
+    assert "hunter2" not in _MASKER(text)
+    assert "hunter2" not in _MASKER(f"é {text}")

@@ -16,8 +16,9 @@ _MAX_NAME = 64
 _NAME = re.compile(r"\w+")
 _NAME_END = re.compile(r"\w+\Z")
 
-#: (find, text in which it was found) → what stands in its place.
-_Mask = Callable[["re.Match[str]", str], str]
+_Span = tuple[int, int]
+#: (start and end of a find, text) → whether it stays.
+_Kept = Callable[[int, int, str], bool]
 
 
 class TextMasker:
@@ -40,37 +41,45 @@ class TextMasker:
         self._named_lowered = rules.key_in_lowered(keys)
 
     def __call__(self, text: str) -> str:
-        """Return a text with its secrets masked."""
-        for pattern in self._patterns:
-            text = self._replace(pattern.finditer(text), text, self._masked)
-        for words, pattern in self._forms:
-            if any(word in text for word in words):
-                text = self._replace(pattern.finditer(text), text, self._masked)
-        if self._named is None:
-            return text
-        if self._named_lowered is not None and text.isascii():  # nothing moves then, and letters are compared at once
-            return self._replace(self._named_lowered.finditer(text.lower()), text, self._masked_value)
-        return self._replace(self._named.finditer(text), text, self._masked_value)
-
-    def _replace(self, finds: Iterator["re.Match[str]"], text: str, masked: _Mask) -> str:
-        parts, end = [], 0
-        for number, found in enumerate(finds):
-            parts.append(text[end : found.start()])
-            if number == MOST_FINDS:
-                return "".join((*parts, self._mask))
-            parts.append(masked(found, text))
-            end = found.end()
+        """Return a text with its secrets masked; each rule searches all of it, so that none hides what another finds."""
+        parts: list[str] = []
+        end = 0
+        for start, stop in sorted({*self._spans(text)}):
+            if start >= end:  # else it begins within what is masked already
+                parts += text[end:start], self._mask
+            end = max(end, stop)
         return "".join((*parts, text[end:])) if parts else text
 
-    def _masked(self, found: "re.Match[str]", text: str) -> str:
-        """Mask what was found, or only its group `secret` where the pattern has one that took part."""
-        if "secret" not in found.re.groupindex or found["secret"] is None:
-            return self._mask
-        return text[found.start() : found.start("secret")] + self._mask + text[found.end("secret") : found.end()]
+    def _spans(self, text: str) -> Iterator[_Span]:
+        for pattern in self._patterns:
+            yield from _found(pattern.finditer(text), text)
+        for words, pattern in self._forms:
+            if any(word in text for word in words):
+                yield from _found(pattern.finditer(text), text)
+        if self._named is None:
+            return
+        if self._named_lowered is not None and text.isascii():  # nothing moves then, and letters are compared at once
+            yield from _found(self._named_lowered.finditer(text.lower()), text, self._is_kept)
+        else:
+            yield from _found(self._named.finditer(text), text, self._is_kept)
 
-    def _masked_value(self, found: "re.Match[str]", text: str) -> str:
-        """Mask the value that stands in a text with its name, unless the name is an exception."""
-        start, end = found.span()
+    def _is_kept(self, start: int, end: int, text: str) -> bool:
+        """Tell whether the name with which a find begins, or in which it begins, is an exception."""
         before = _NAME_END.search(text, max(0, start - _MAX_NAME), start)
-        name = (before[0] if before else "") + (_NAME.match(text, start, end) or found)[0]
-        return text[start:end] if name.lower() in self._kept else self._masked(found, text)
+        name = _NAME.match(text, start, end)
+        return ((before[0] if before else "") + (name[0] if name else text[start:end])).lower() in self._kept
+
+
+def _keep_none(_start: int, _end: int, _text: str) -> bool:
+    return False
+
+
+def _found(finds: Iterator["re.Match[str]"], text: str, is_kept: _Kept = _keep_none) -> Iterator[_Span]:
+    """Yield what to mask: what was found, or only its group `secret` where the pattern has one that took part."""
+    for number, found in enumerate(finds):
+        if number == MOST_FINDS:
+            yield found.start(), len(text)
+            return
+        if not is_kept(*found.span(), text):
+            has_part = "secret" in found.re.groupindex and found["secret"] is not None
+            yield found.span("secret" if has_part else 0)
