@@ -22,6 +22,7 @@ from dataplane_common.errors import ConfigError
 
 _PREFIX = "DATAPLANE_"
 _STACK_FILE = "stack.toml"
+_FILE_REMEDY = "check the path and its mode"
 _ConfigT = TypeVar("_ConfigT", bound=msgspec.Struct)
 
 
@@ -167,12 +168,12 @@ def read_secret(file: Path) -> str:
     try:
         return file.read_text().rstrip("\r\n")
     except OSError as error:
-        raise ConfigError(f"{file}: cannot read this secret: {error.strerror}; check the path and its mode") from error
+        raise ConfigError(f"{file}: cannot read this secret: {error.strerror}; {_FILE_REMEDY}") from error
 
 
 def shown(config: msgspec.Struct) -> dict[str, Any]:
     """Return the effective configuration as plain values, user names and passwords in URLs masked."""
-    return {key: _mask(item) for key, item in msgspec.to_builtins(config, enc_hook=str).items() if item is not None}
+    return dict(_mask(msgspec.to_builtins(config, enc_hook=str)))
 
 
 def mask_url(url: str) -> str:
@@ -190,12 +191,11 @@ def _mask(value: Any) -> Any:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        decoded: dict[str, Any] = msgspec.toml.decode(file.read_bytes())
+        return msgspec.toml.decode(file.read_bytes(), type=dict[str, Any])
     except OSError as error:
-        raise ConfigError(f"{file}: cannot read this file: {error.strerror}; check the path and its mode") from error
+        raise ConfigError(f"{file}: cannot read the configuration: {error.strerror}; {_FILE_REMEDY}") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
-    return decoded
 
 
 def _from_environment(known: Mapping[str, bool]) -> dict[str, Any]:

@@ -38,7 +38,10 @@ BUILTIN_PATTERNS = (
     # user and password of a URL (RFC 3986, userinfo)
     (("://",), re.compile(r"://(?P<secret>[^/?#\s@'\"]{1,1000})@")),
     # credentials of an HTTP header (RFC 6750, RFC 7617)
-    (("earer", "asic"), re.compile(r"\b(?:[Bb]earer|[Bb]asic)\s(?P<secret>[A-Za-z0-9._~+/-]{8,}=*)")),
+    (
+        ("Bearer", "bearer", "Basic", "basic"),
+        re.compile(r"\b(?:[Bb]earer|[Bb]asic)\s(?P<secret>[A-Za-z0-9._~+/-]{8,}=*)"),
+    ),
     # private keys in PEM (RFC 7468)
     (
         ("PRIVATE KEY-----",),
@@ -48,7 +51,7 @@ BUILTIN_PATTERNS = (
     (("eyJ",), re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.eyJ[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*")),
 )
 #: Lower-cased; one of them is in every text that a pattern above matches.
-BUILTIN_WORDS = ("://", "bearer", "basic", "private key-----", "eyj")
+BUILTIN_WORDS = tuple(word.lower() for needed, _ in BUILTIN_PATTERNS for word in needed)
 
 #: What may stand between a name and its value: `"password": "x"`, `password=x`, `password => 'x'`.
 _BETWEEN = r"""[\w\-.\]]{0,64}+\\?["']?\s{0,8}+(?:=>|:=|[=:])\s{0,8}"""
