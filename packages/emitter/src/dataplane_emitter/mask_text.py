@@ -41,7 +41,7 @@ class TextMasker:
         self._named_lowered = rules.key_in_lowered(keys)
 
     def __call__(self, text: str) -> str:
-        """Return a text with its secrets masked; each rule searches all of it, so that none hides what another finds."""
+        """Return a text with its secrets masked; each rule searches all of it, so none hides what another finds."""
         parts: list[str] = []
         end = 0
         for start, stop in sorted({*self._spans(text)}):
